@@ -1,0 +1,1 @@
+"""One file per architecture; none imports another. Each has its Config, its Model and its PRESETS."""

@@ -1,0 +1,90 @@
+"""Every error that anyrestore raises on purpose, each with a stable code.
+
+One small tree: a caller catches :class:`AnyRestoreError`, shows the sentence (``str(error)``)
+to a person, and branches on ``error.code``, never on the sentence. Codes are snake_case words
+that do not change between releases; sentences may. This file imports nothing.
+"""
+
+from typing import ClassVar
+
+__all__ = [
+    "AnyRestoreError",
+    "DataError",
+    "InputError",
+    "ModelError",
+    "OutputError",
+    "UsageError",
+]
+
+
+class AnyRestoreError(Exception):
+    """The root of the tree: something went wrong that anyrestore foresaw.
+
+    Args:
+        message: One clear sentence: what was expected, what came, what to do.
+        code: A stable snake_case word; the default is the class's `default_code`.
+
+    Attributes:
+        code: The stable word that programs branch on.
+        message: The sentence, the same as ``str(error)``.
+    """
+
+    default_code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.default_code if code is None else code
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only `code` would be lost by Exception's own pickling (errors cross processes).
+        return (_rebuild, (type(self), self.message, self.code))
+
+
+class UsageError(AnyRestoreError):
+    """The call itself is wrong: an option, a name or a combination that cannot work.
+
+    Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture).
+    """
+
+    default_code = "usage"
+
+
+class InputError(AnyRestoreError):
+    """An input (file or array) could not be used; nothing was written for it.
+
+    Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``truncated``, ``corrupt``,
+    ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``not_found``,
+    ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``.
+    """
+
+    default_code = "bad_input"
+
+
+class OutputError(AnyRestoreError):
+    """A result could not be stored; the old file, if there was one, is whole.
+
+    Codes: ``output_exists``, ``output_unwritable``, ``output_unsupported``, ``disk_full``,
+    ``output_storage``, ``output_encoding``.
+    """
+
+    default_code = "output_storage"
+
+
+class ModelError(AnyRestoreError):
+    """A model could not be found, built or loaded.
+
+    Codes: ``unknown_model``, ``bad_weights``, and others of the model rooms.
+    """
+
+    default_code = "model"
+
+
+class DataError(AnyRestoreError):
+    """A data set for training or evaluation is missing, incomplete or damaged."""
+
+    default_code = "data"
+
+
+def _rebuild(kind: type[AnyRestoreError], message: str, code: str) -> AnyRestoreError:
+    return kind(message, code=code)

@@ -1,0 +1,1 @@
+"""Layers shared by two or more architectures; none of them knows which architecture it serves."""

@@ -1,0 +1,39 @@
+"""Padding to a multiple and back, so that a picture of any size from 1 x 1 goes through any network."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from anyrestore.types import Features
+
+
+def pad_to_multiple(image: Features, multiple: int) -> tuple[Float[Tensor, "b c h2 w2"], tuple[int, int]]:
+    """Pad right and bottom until height and width are multiples of ``multiple``.
+
+    Reflects the picture; where the picture is too small to reflect, its last row or column is repeated.
+
+    Returns:
+        The padded image, and the (height, width) to hand to :func:`crop_to` afterwards.
+    """
+    height, width = image.shape[-2:]
+    for axis, size in ((-2, height), (-1, width)):
+        missing = -size % multiple
+        while missing:  # reflect gives at most size - 1 new pixels
+            step = min(missing, image.shape[axis] - 1)
+            if step == 0:
+                last = image.narrow(axis, image.shape[axis] - 1, 1)
+                shape = list(last.shape)
+                shape[axis] = missing
+                image, missing = torch.cat([image, last.expand(shape)], dim=axis), 0
+                continue
+            pad = (0, step, 0, 0) if axis == -1 else (0, 0, 0, step)
+            image, missing = F.pad(image, pad, mode="reflect"), missing - step
+    return image, (height, width)
+
+
+def crop_to(image: Features, size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
+    """Undo :func:`pad_to_multiple`: keep the upper left ``size`` = (height, width)."""
+    return image[..., : size[0], : size[1]]

@@ -1,0 +1,84 @@
+"""The one U-Net skeleton: three times down, a latent stage, three times up with skips, refinement.
+
+It knows no block: every stage is a module that keeps its input's shape. Restormer's layout (arXiv
+2111.09881), with one difference that CEA-IR's parameter counts fix: the skip is fused to the *skip's* width
+at every level, the top one included, so the top decoder stage and the refinement stay at the embedding width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anyrestore.layers.resample import Down, PatchEmbed, ToImage, Up
+from anyrestore.types import Image
+
+#: Makes a stage from (width c, level); level 0 is the top resolution, 3 the latent.
+StageFactory = Callable[[int, int], nn.Module]
+
+
+class UNet(nn.Module):
+    """``image + head(refinement(decode(encode(stem(image)))))``.
+
+    Args:
+        width: channels C at the top level; they double with every level.
+        encoder: makes the encoder stages (levels 0, 1, 2) and the latent stage (level 3).
+        decoder: makes the decoder stages (levels 2, 1, 0).
+        refinement: makes the refinement stage (level 0).
+        stem_scale: the top level works at 1/stem_scale of the image's resolution (1 or 2).
+    """
+
+    levels = 4
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        encoder: StageFactory,
+        decoder: StageFactory,
+        refinement: StageFactory,
+        stem_scale: int = 1,
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(self.levels)]
+        self.size_multiple = stem_scale * 2 ** (self.levels - 1)
+        self.stem = PatchEmbed(width, stem_scale)
+        self.encoder = nn.ModuleList(encoder(widths[i], i) for i in range(self.levels))
+        self.down = nn.ModuleList(Down(c) for c in widths[:-1])
+        # decoder[0] works at level 2 (the lowest resolution), decoder[-1] at level 0.
+        self.up = nn.ModuleList(Up(c) for c in widths[:0:-1])
+        self.fuse = nn.ModuleList(nn.Conv2d(2 * c, c, 1, bias=False) for c in widths[-2::-1])
+        self.decoder = nn.ModuleList(decoder(widths[i], i) for i in reversed(range(self.levels - 1)))
+        self.refinement = refinement(width, 0)
+        self.head = ToImage(width, stem_scale)
+
+    def encode(self, image: Image) -> tuple[Tensor, list[Tensor]]:
+        """Return the latent (b 8C h/8 w/8) and the skips of levels 0, 1, 2."""
+        x, skips = self.stem(image), list[Tensor]()
+        for stage, down in zip(self.encoder[:-1], self.down, strict=True):
+            x = stage(x)
+            skips.append(x)
+            x = down(x)
+        return self.encoder[-1](x), skips
+
+    def decode(self, latent: Tensor, skips: Sequence[Tensor], conditions: Sequence[Any] | None = None) -> Tensor:
+        """Return the refined features (b C h w); ``conditions[i]``, if given, goes to decoder stage i."""
+        x = latent
+        for i, (up, fuse, stage) in enumerate(zip(self.up, self.fuse, self.decoder, strict=True)):
+            x = fuse(torch.cat([up(x), skips[-1 - i]], dim=1))
+            x = stage(x) if conditions is None else stage(x, conditions[i])
+        return self.refinement(x)
+
+    def forward(self, image: Image, conditions: Sequence[Any] | None = None) -> Image:
+        """Restore ``image`` (b 3 h w), h and w multiples of ``size_multiple``."""
+        height, width = image.shape[-2:]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(
+                f"expected height and width to be multiples of {self.size_multiple}, came {height} x {width}; "
+                "pad with anyrestore.layers.padding.pad_to_multiple, or use anyrestore.Restorer"
+            )
+        latent, skips = self.encode(image)
+        return image + self.head(self.decode(latent, skips, conditions))

@@ -1,0 +1,87 @@
+"""One literal table of every model that can be asked for by name.
+
+Numbers are stated here, and tests count them again: ``parameters`` exactly, ``gmac`` (multiply-accumulates of
+one 3 x 224 x 224 image) to the digits shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from anyrestore.architectures import cea
+from anyrestore.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of a model before it is loaded."""
+
+    name: str
+    architecture: str
+    parameters: int
+    gmac: float
+    weights: str | None = None  # file name in this package's folder ``files``
+    sha256: str | None = None  # of that file
+    license: str | None = None  # of the weights
+    trained_on: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])  # PSNR in dB, protocol promptir
+
+
+ARCHITECTURES = {"cea": (cea.CEA, cea.Config, cea.PRESETS)}
+
+CATALOG: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(name="cea-t", architecture="cea", parameters=4_079_401, gmac=2.898),
+        Entry(name="cea-s", architecture="cea", parameters=9_711_526, gmac=27.349),
+        Entry(name="cea", architecture="cea", parameters=21_630_134, gmac=59.963),
+        Entry(name="tiny", architecture="cea", parameters=198_551, gmac=0.675),
+    )
+}
+
+
+def default_model(device: str = "cpu") -> str:
+    """The model that restores when none is named, on this kind of device ("cpu", "cuda", "mps")."""
+    del device  # one set of weights ships so far
+    return "cea-t"
+
+
+def create_model(name: str, **overrides: Any) -> nn.Module:
+    """A model with random weights.
+
+    Args:
+        name: a name of :data:`CATALOG`.
+        overrides: fields of the architecture's Config to change.
+
+    Raises:
+        ModelError: no such model, no such field, or a value that no network can be built from.
+    """
+    if name not in CATALOG:
+        raise ModelError(f"expected a model among {', '.join(CATALOG)}, came {name!r}", code="unknown_model")
+    _, _, presets = ARCHITECTURES[CATALOG[name].architecture]
+    return build(CATALOG[name].architecture, dataclasses.asdict(presets[name]) | overrides)
+
+
+def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
+    """A model with random weights from the name of its architecture and its Config's fields.
+
+    Raises:
+        ModelError: as :func:`create_model`.
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError(f"expected an architecture among {known}, came {architecture!r}", code="unknown_model")
+    model, config_class, _ = ARCHITECTURES[architecture]
+    fields = {f.name for f in dataclasses.fields(config_class)}
+    if unknown := sorted(set(config) - fields):
+        raise ModelError(f"{architecture} has no option {', '.join(unknown)}; it has {', '.join(sorted(fields))}")
+    try:
+        # JSON has lists where a Config has tuples.
+        return model(config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"no {architecture} network can be built from these options: {error}") from error
