@@ -1,0 +1,54 @@
+# Everything needs only make, Python 3.11 or newer (with venv) and a package registry.
+# `make` alone lists the targets. Each one sets up what it needs, in any order.
+
+# The first candidate that runs, is new enough and can make virtual environments.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: help demo test check lint types layers unit format clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.installed ## restore the sample pictures into out/, with before/after sheets
+	$(BIN)/anyrestore restore samples -o out --compare --overwrite
+
+test: lint types layers unit ## every gate: lint, types, layers, unit
+check: test ## the same as test
+
+lint: .venv/.installed-dev ## ruff: formatting and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.installed-dev ## pyright, strict, over src
+	$(BIN)/pyright
+
+layers: .venv/.installed-dev ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+unit: .venv/.installed-dev ## pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+format: .venv/.installed-dev ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove the environment, the caches and out/
+	rm -rf .venv out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "anyrestore needs Python 3.11 or newer with venv; found none. Name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON) (once; takes a few minutes)"
+	$(PYTHON) -m venv .venv
+	$(PIP) -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@echo "Installing the development tools into .venv (once)"
+	$(PIP) -e '.[dev]'
+	@touch $@

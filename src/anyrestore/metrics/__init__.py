@@ -1,0 +1,13 @@
+"""Full-reference image quality, as functions of two tensors.
+
+Each function takes a batch and returns one value per image, so that a mean is always the
+plain mean of per-image values, which is what the literature reports.
+
+There is no function called `ssim` on purpose: three different measures stand under that name
+in papers on restoration, and they differ in the third digit (see `anyrestore.metrics.ssim`).
+"""
+
+from anyrestore.metrics.psnr import psnr
+from anyrestore.metrics.ssim import ssim_gaussian, ssim_uniform, ssim_wang
+
+__all__ = ["psnr", "ssim_gaussian", "ssim_uniform", "ssim_wang"]

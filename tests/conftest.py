@@ -1,0 +1,41 @@
+"""Settings for the whole suite. Nothing here imports anyrestore: jaxtyping must hook it first."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+# The tensors here are small, and xdist gives every core a worker: more threads only wait for each other.
+torch.set_num_threads(1)
+
+# The same examples every time: a failure here must be one that the next run shows again.
+settings.register_profile("anyrestore", deadline=None, derandomize=True, max_examples=50, database=None)
+settings.load_profile("anyrestore")
+
+REFERENCE_DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "test"
+
+
+def _reference(name: str) -> Path:
+    folder = (REFERENCE_DATA / name).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"the data set {name} is not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cbsd68_root() -> Path:
+    """The folder that holds CBSD68; a test that asks for it is skipped where there is none."""
+    return _reference("CBSD68").parent
+
+
+@pytest.fixture(scope="session")
+def rain100l_root() -> Path:
+    """The folder that holds Rain100L; a test that asks for it is skipped where there is none."""
+    return _reference("Rain100L").parent
+
+
+@pytest.fixture(scope="session")
+def lolv1_root() -> Path:
+    """The folder that holds LOLv1-eval15; a test that asks for it is skipped where there is none."""
+    return _reference("LOLv1-eval15").parent

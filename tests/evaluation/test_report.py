@@ -1,0 +1,70 @@
+import csv
+import io
+import json
+import math
+import re
+
+import pytest
+
+from anyrestore.errors import UsageError
+from anyrestore.evaluation import ImageScore, Score
+from anyrestore.evaluation.report import as_csv, as_json, as_table, group_means
+
+
+def score(name: str, group: str, *values: tuple[float, float], protocol: str = "promptir") -> Score:
+    images = tuple(
+        ImageScore(
+            name=f"{i}", height=32, width=48, psnr=out, ssim=0.9, input_psnr=inp, input_ssim=0.5, seconds=0.25
+        )
+        for i, (inp, out) in enumerate(values)
+    )
+    return Score(name=name, group=group, protocol=protocol, data_sha256="0", images=images)
+
+
+SCORES = [
+    score("a-1", "a", (20, 30)),
+    score("a-2", "a", (10, 12), (10, 12), (10, 15)),
+    score("clean", "clean", (math.inf, 40)),
+]
+
+
+def test_group_means_average_lines_not_images() -> None:
+    (mean,) = group_means(SCORES)
+    assert (mean.group, mean.lines) == ("a", 2)
+    assert mean.psnr == pytest.approx((30 + 13) / 2)
+    assert mean.gain == pytest.approx((10 + 3) / 2)
+
+
+def test_the_table_says_it_all() -> None:
+    lines = [re.split(r"\s{2,}", line) for line in as_table(SCORES).splitlines()]
+    assert lines[0] == ["protocol promptir"]
+    assert ["a-1", "1", "20.00", "30.00", "+10.00", "0.5000", "0.9000", "0.25"] in lines
+    assert ["mean of 2 a", "15.00", "21.50", "+6.50", "0.5000", "0.9000"] in lines
+    assert lines[5][:4] == ["clean", "1", "exact", "40.00"]
+
+
+def test_json_has_full_precision_and_no_infinity() -> None:
+    content = json.loads(as_json(SCORES, model="m", weights_sha256="abc"))
+    assert (content["model"], content["weights_sha256"], content["protocol"]) == ("m", "abc", "promptir")
+    assert set(content["versions"]) == {"anyrestore", "torch", "numpy", "python"}
+    by_name = {entry["name"]: entry for entry in content["entries"]}
+    assert by_name["a-2"]["psnr"] == SCORES[1].psnr
+    assert by_name["a-2"]["n"] == 3
+    assert by_name["a-2"]["ssim"] == SCORES[1].ssim
+    assert by_name["clean"]["input_psnr"] is None
+    assert by_name["clean"]["gain"] is None
+
+
+def test_csv_has_a_line_for_every_image() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(SCORES))))
+    assert [row["benchmark"] for row in rows] == ["a-1", "a-2", "a-2", "a-2", "clean"]
+    assert rows[3]["psnr"] == "15"
+    assert rows[3]["protocol"] == "promptir"
+
+
+@pytest.mark.parametrize("scores", [[], [SCORES[0], score("b", "b", (1, 2), protocol="moce")]])
+def test_protocols_are_not_mixed(scores: list[Score]) -> None:
+    with pytest.raises(UsageError, match="one protocol"):
+        as_table(scores)
+    with pytest.raises(UsageError, match="one protocol"):
+        as_json(scores, model="m", weights_sha256=None)

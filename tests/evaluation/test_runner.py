@@ -1,0 +1,101 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anyrestore.errors import DataError, ModelError
+from anyrestore.evaluation import BENCHMARKS, PROTOCOLS, evaluate, select
+from anyrestore.evaluation.runner import identity
+from anyrestore.metrics import psnr, ssim_uniform
+
+PROMPTIR = PROTOCOLS["promptir"]
+
+
+class Brighten(nn.Module):
+    """Multiplies by 8 what was divided by 8; needs sizes that are multiples of 20."""
+
+    size_multiple = 20
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+        self.sizes: list[torch.Size] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.sizes.append(image.shape)
+        return self.dropout(8 * image)
+
+
+def test_the_identity_scores_as_its_input_does(root: Path) -> None:
+    for score in evaluate(identity, select(["all"]), root, PROMPTIR, progress=False):
+        assert score.psnr == score.input_psnr
+        assert score.ssim == score.input_ssim
+        assert score.gain == (None if score.name == "clean" else 0)
+        assert math.isinf(score.psnr) == (score.name == "clean")
+
+
+def test_scores_are_plain_means_of_the_images(root: Path) -> None:
+    (score,) = evaluate(lambda x: x * 0.5, [BENCHMARKS["rain100l"]], root, PROMPTIR, progress=False)
+    samples = list(BENCHMARKS["rain100l"].samples(root, crop_multiple=16))
+    assert score.n == 2
+    assert score.psnr == pytest.approx(sum(psnr(s.degraded / 2, s.target).item() for s in samples) / 2)
+    assert score.ssim == pytest.approx(
+        sum(ssim_uniform(s.degraded / 2, s.target).item() for s in samples) / 2
+    )
+    assert score.input_psnr == pytest.approx(sum(psnr(s.degraded, s.target).item() for s in samples) / 2)
+    assert score.gain == pytest.approx(score.psnr - score.input_psnr)
+    assert [image.name for image in score.images] == ["rain-0", "rain-1"]
+
+
+def test_a_module_runs_in_eval_mode_padded_to_its_multiple_and_keeps_its_mode(root: Path) -> None:
+    model = Brighten().train()
+    (score,) = evaluate(model, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+    assert model.training
+    assert model.dropout.training
+    assert model.sizes == [(1, 3, 40, 60)] * 2
+    assert score.psnr > 30 > score.input_psnr  # with dropout on it would be below 10
+    assert (score.images[0].height, score.images[0].width) == (32, 48)
+
+
+def test_limit_takes_the_first_images(root: Path) -> None:
+    limited = evaluate(identity, [BENCHMARKS["cbsd68-sigma25"]], root, PROMPTIR, limit=2, progress=False)[0]
+    whole = evaluate(identity, [BENCHMARKS["cbsd68-sigma25"]], root, PROMPTIR, progress=False)[0]
+    assert [image.psnr for image in limited.images] == [image.psnr for image in whole.images[:2]]
+    assert limited.data_sha256 != whole.data_sha256
+
+
+def test_the_protocol_decides_about_clamping(root: Path) -> None:
+    scores = {
+        name: evaluate(lambda x: x + 9, [BENCHMARKS["clean"]], root, protocol, progress=False)[0].psnr
+        for name, protocol in PROTOCOLS.items()
+    }
+    assert scores["promptir"] == scores["moce"] > 0 > scores["instructir"]
+
+
+def test_a_model_that_changes_the_size_is_refused(root: Path) -> None:
+    with pytest.raises(ModelError, match="keeps the size"):
+        evaluate(lambda x: x[..., 1:], [BENCHMARKS["clean"]], root, PROMPTIR, progress=False)
+
+
+def test_a_model_that_gives_nan_is_refused(root: Path) -> None:
+    with pytest.raises(ModelError, match="finite"):
+        evaluate(lambda x: x * float("nan"), [BENCHMARKS["clean"]], root, PROMPTIR, progress=False)
+
+
+def test_the_mode_comes_back_after_an_error(root: Path) -> None:
+    model = nn.Conv2d(3, 1, 1).train()
+    with pytest.raises(ModelError):
+        evaluate(model, [BENCHMARKS["clean"]], root, PROMPTIR, progress=False)
+    assert model.training
+
+
+def test_a_missing_set_is_found_before_the_model_runs(root: Path) -> None:
+    (root / "LOLv1-eval15").rename(root / "elsewhere")
+
+    def never(image: Tensor) -> Tensor:
+        raise AssertionError("the model ran")
+
+    with pytest.raises(DataError, match="LOLv1-eval15"):
+        evaluate(never, select(["clean", "lolv1"]), root, PROMPTIR, progress=False)
