@@ -25,7 +25,7 @@ would keep whole pictures alive), at most two worker threads, untrusted loaders 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
 # The order and the flags of system calls are the point of this file, so they are named as such.
-# ruff: noqa: PTH101, PTH105, PTH108, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH116, PTH123
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ import errno
 import logging
 import os
 import re
-import secrets
 import stat
 import struct
 import zlib
@@ -51,6 +50,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anyrestore.errors import InputError, OutputError, UsageError
+from anyrestore.storage import check_storable, check_target, shown, store_bytes
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -193,7 +193,7 @@ def read_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
         InputError: As `read`, for everything that the header shows.
     """
     data = _read_file(path)
-    return _open(data, _shown(path), max_pixels).header
+    return _open(data, shown(path), max_pixels).header
 
 
 def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, keep_gps: bool = False) -> Picture:
@@ -214,7 +214,7 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, keep_gps
             ``empty_file``, ``file_too_large``, ``not_an_image``, ``unsupported_format``,
             ``multi_page``, ``too_many_pixels``, ``truncated``, ``corrupt``, ``non_finite``.
     """
-    picture = decode(_read_file(path), name=_shown(path), max_pixels=max_pixels, keep_gps=keep_gps)
+    picture = decode(_read_file(path), name=shown(path), max_pixels=max_pixels, keep_gps=keep_gps)
     suffix = Path(path).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != picture.format:
         odd = f"the name ends in {suffix!r} but the content is {picture.format}; the content was used"
@@ -265,36 +265,36 @@ def decode(
 
 def _read_file(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a regular file, read once, so that what is checked is what is decoded."""
-    shown = _shown(path)
+    name = shown(path)
     try:
         # stat before open: opening a FIFO blocks, and opening a device can have effects.
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
             raise InputError(
-                f"{shown} is {what}; give the name of a picture file.", code="not_a_regular_file"
+                f"{name} is {what}; give the name of a picture file.", code="not_a_regular_file"
             )
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise InputError(f"{shown} is no longer a regular file.", code="not_a_regular_file")
+                raise InputError(f"{name} is no longer a regular file.", code="not_a_regular_file")
             if status.st_size == 0:
-                raise InputError(f"{shown} is empty (0 bytes).", code="empty_file")
-            _check_bytes(status.st_size, shown)
+                raise InputError(f"{name} is empty (0 bytes).", code="empty_file")
+            _check_bytes(status.st_size, name)
             data = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise InputError(f"{shown} does not exist.", code="not_found") from error
+        raise InputError(f"{name} does not exist.", code="not_found") from error
     except PermissionError as error:
-        raise InputError(f"{shown} may not be read (permission denied).", code="permission") from error
+        raise InputError(f"{name} may not be read (permission denied).", code="permission") from error
     except OSError as error:
         code = (
             "not_found" if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG) else "unreadable"
         )
-        raise InputError(f"{shown} could not be read: {error.strerror}.", code=code) from error
+        raise InputError(f"{name} could not be read: {error.strerror}.", code=code) from error
     except ValueError as error:  # an embedded NUL character
-        raise InputError(f"{shown} is not a possible file name.", code="not_found") from error
-    _check_bytes(len(data), shown)
+        raise InputError(f"{name} is not a possible file name.", code="not_found") from error
+    _check_bytes(len(data), name)
     return data
 
 
@@ -303,11 +303,6 @@ def _check_bytes(size: int, shown: str) -> None:
         raise InputError(
             f"{shown} has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}.", code="file_too_large"
         )
-
-
-def _shown(path: str | os.PathLike[str]) -> str:
-    """A file name for a sentence: quoted, with control characters and bad UTF-8 escaped."""
-    return repr(os.fsdecode(path))
 
 
 # --------------------------------------------------------------------------------------------
@@ -974,8 +969,9 @@ def write(
         OutputError: ``output_unsupported``, ``output_exists``, ``output_unwritable``,
             ``disk_full``, ``output_storage``, ``output_encoding``. No temporary file is left.
     """
-    kind = _check_target(path, overwrite=overwrite)
-    _store(encode(picture, kind, quality=quality), path, overwrite=overwrite)
+    kind = _format_of_target(path)
+    check_target(path, overwrite=overwrite)
+    store_bytes(encode(picture, kind, quality=quality), path, overwrite=overwrite)
 
 
 def encode(picture: Picture, kind: Format, *, quality: int | None = None) -> bytes:
@@ -1034,57 +1030,19 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
         OutputError: ``output_unsupported``, ``output_exists``, ``output_unwritable``,
             ``disk_full`` or ``output_storage``.
     """
-    _check_target(path, overwrite=overwrite)
-    final = os.path.realpath(path)
-    try:
-        descriptor, temporary = _temporary_beside(final)
-        os.close(descriptor)
-        os.unlink(temporary)
-    except OSError as error:
-        raise _storing_failed(error, path) from error
+    _format_of_target(path)
+    check_storable(path, overwrite=overwrite)
 
 
-def _check_target(path: str | os.PathLike[str], *, overwrite: bool) -> Format:
-    shown, suffix = _shown(path), Path(path).suffix.lower()
+def _format_of_target(path: str | os.PathLike[str]) -> Format:
+    suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         what = f"the extension {suffix!r}" if suffix else "no extension"
         raise OutputError(
-            f"{shown} has {what}; end the name in one of {', '.join(SUFFIXES)}.",
+            f"{shown(path)} has {what}; end the name in one of {', '.join(SUFFIXES)}.",
             code="output_unsupported",
         )
-    try:
-        parent = Path(os.path.realpath(path)).parent
-        if not parent.is_dir():
-            what = "is not a folder" if parent.exists() else "does not exist"
-            raise OutputError(
-                f"{shown} cannot be written: the folder {_shown(parent)} {what}.", code="output_unwritable"
-            )
-        if _stands(path):
-            if os.path.isdir(path):
-                raise OutputError(f"{shown} is a folder; give a file name.", code="output_unwritable")
-            if os.path.exists(path) and not os.path.isfile(path):
-                raise OutputError(f"{shown} is not a regular file.", code="output_unwritable")
-            if not overwrite:
-                raise OutputError(
-                    f"{shown} exists; choose another name or allow overwriting.", code="output_exists"
-                )
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise OutputError(
-                f"{shown} cannot be written: no permission in the folder {_shown(parent)}.",
-                code="output_unwritable",
-            )
-    except (OSError, ValueError) as error:
-        raise _storing_failed(error, path) from error
     return SUFFIXES[suffix]
-
-
-def _stands(path: str | os.PathLike[str]) -> bool:
-    """As os.path.lexists, but an impossible name is an error rather than a free name."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _interleaved(picture: Picture) -> Pixels:
@@ -1202,90 +1160,6 @@ def _verify(data: bytes, kind: Format, width: int, height: int) -> None:
             f"{width} x {height}.",
             code="output_encoding",
         )
-
-
-def _temporary_beside(final: str) -> tuple[int, str]:
-    """A new file in the folder of `final`: descriptor and name. Its mode is what umask allows."""
-    folder, name = os.path.split(final)
-    # 255 bytes is the usual limit of a name; the random part must fit as well.
-    stem = os.fsdecode(os.fsencode(name)[:200])
-    temporary = os.path.join(folder, f".{stem}.{secrets.token_hex(6)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(temporary, flags, 0o666), temporary
-
-
-def _store(data: bytes, path: str | os.PathLike[str], *, overwrite: bool) -> None:
-    """Put `data` at `path` atomically; see `write`."""
-    final = os.path.realpath(path)
-    temporary: str | None = None
-    try:
-        descriptor, temporary = _temporary_beside(final)
-        with open(descriptor, "wb") as file:
-            # Created with 0666 the kernel has applied the umask: remember that, be private meanwhile.
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            if overwrite and os.path.exists(final):
-                mode = stat.S_IMODE(os.stat(final).st_mode)
-            os.chmod(temporary, 0o600)
-            file.write(data)
-            file.flush()
-            os.chmod(temporary, mode)
-            os.fsync(descriptor)
-        if overwrite:
-            os.replace(temporary, final)
-            temporary = None
-        else:
-            temporary = _place_without_replacing(temporary, final)
-        _sync_folder(os.path.dirname(final))
-    except FileExistsError as error:
-        raise OutputError(
-            f"{_shown(path)} appeared meanwhile and was left alone; choose another name.",
-            code="output_exists",
-        ) from error
-    except OSError as error:
-        raise _storing_failed(error, path) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def _place_without_replacing(temporary: str, final: str) -> str | None:
-    """Give the file its name unless that is taken; returns the temporary name if it still stands."""
-    try:
-        os.link(temporary, final)  # fails if the name is taken, which rename does not
-    except FileExistsError:
-        raise
-    except OSError:
-        # No hard links here (FAT, some network file systems): look, then rename.
-        if os.path.lexists(final):
-            raise FileExistsError(errno.EEXIST, "exists", final) from None
-        os.replace(temporary, final)
-        return None
-    return temporary
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the rename itself durable; file systems that cannot are left alone."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _storing_failed(error: Exception, path: str | os.PathLike[str]) -> OutputError:
-    number = error.errno if isinstance(error, OSError) else None
-    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    code = "output_storage"
-    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        code = "disk_full"
-    elif number is None or number in (
-        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT),
-        *(errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
-    ):
-        code = "output_unwritable"
-    return OutputError(f"{_shown(path)} could not be written: {why}.", code=code)
 
 
 # --------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def save_checkpoint(path: Path, model: nn.Module, average: State, optimizer: tor
         for key, value in optimizer.state[parameter].items():
             tensors[f"adam.{key}.{name}"] = value
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    store_bytes(save(tensors, metadata={"step": json.dumps(step)}), path)
+    store_bytes(save(tensors, metadata={"step": json.dumps(step)}), path, overwrite=True)
 
 
 def load_checkpoint(path: Path, model: nn.Module, average: State, optimizer: torch.optim.Optimizer) -> int:

@@ -105,7 +105,7 @@ class Trainer:
             raise DataError(
                 f"expected {self.out} to hold this run, but its {', '.join(odd)} differ; choose another output folder"
             )
-        store_bytes(wanted.encode(), path)
+        store_bytes(wanted.encode(), path, overwrite=True)
 
     def train(self, seconds: float = math.inf) -> int | None:
         """Train until the run's end, for at most ``seconds``, or until a signal asks to stop.

@@ -44,7 +44,7 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
     header = {"format": FORMAT, "architecture": name, "config": dataclasses.asdict(config), "notes": notes}
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
     data = save(tensors, metadata={"anyrestore": json.dumps(header)})
-    store_bytes(data, path)
+    store_bytes(data, path, overwrite=True)
     return hashlib.sha256(data).hexdigest()
 
 
