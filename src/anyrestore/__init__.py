@@ -15,7 +15,7 @@ from anyrestore.errors import AnyRestoreError, DataError, InputError, ModelError
 if TYPE_CHECKING:
     from anyrestore.degradations import degrade
     from anyrestore.image import Picture, read, write
-    from anyrestore.inference import Restorer
+    from anyrestore.inference.restorer import Restorer
     from anyrestore.zoo import create_model, load_model
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ __all__ = [
 # PyTorch takes seconds to import; `anyrestore --help` must not wait for it.
 _LAZY = {
     "Picture": "anyrestore.image",
-    "Restorer": "anyrestore.inference",
+    "Restorer": "anyrestore.inference.restorer",
     "create_model": "anyrestore.zoo",
     "degrade": "anyrestore.degradations",
     "load_model": "anyrestore.zoo",

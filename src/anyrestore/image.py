@@ -271,9 +271,7 @@ def _read_file(path: str | os.PathLike[str]) -> bytes:
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
-            raise InputError(
-                f"{name} is {what}; give the name of a picture file.", code="not_a_regular_file"
-            )
+            raise InputError(f"{name} is {what}; give the name of a picture file.", code="not_a_regular_file")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)

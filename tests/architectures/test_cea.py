@@ -79,7 +79,9 @@ def test_every_variant_is_another_function(changes: dict[str, Any]) -> None:
 
 def test_a_batch_equals_its_images_one_by_one() -> None:
     model, x = tiny(), image(batch=3)
-    torch.testing.assert_close(model(x), torch.cat([model(x[i : i + 1]) for i in range(3)]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model(x), torch.cat([model(x[i : i + 1]) for i in range(3)]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_size_that_does_not_fit_is_refused_with_a_sentence() -> None:
@@ -126,4 +128,6 @@ def test_the_shared_condition_of_two_tiles_is_neither_tiles_own() -> None:
     both = model.share([left, right])
     assert not torch.allclose(model(left, both), model(left))
     # It does not matter in which order the tiles come.
-    torch.testing.assert_close(model(left, both), model(left, model.share([right, left])), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model(left, both), model(left, model.share([right, left])), rtol=1e-4, atol=1e-5
+    )

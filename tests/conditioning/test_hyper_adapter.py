@@ -33,7 +33,9 @@ def test_cross_attention_equals_pytorchs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["cross_attention", "pooled"])
-def test_contexts_of_parts_merge_to_the_context_of_the_whole(kind: Literal["cross_attention", "pooled"]) -> None:
+def test_contexts_of_parts_merge_to_the_context_of_the_whole(
+    kind: Literal["cross_attention", "pooled"],
+) -> None:
     generator = HyperAdapter(8, 2, ("q",), generator=kind).generator
     if isinstance(generator, CrossAttentionGenerator):
         generator.condense = torch.nn.Identity()  # condensation looks across the cut; merging itself is exact

@@ -21,7 +21,9 @@ def test_norm_divides_by_the_standard_deviation_and_keeps_the_mean() -> None:
     x = torch.randn(2, 6, 3, 5, generator=seeded()) + 3
     norm = BiasFreeLayerNorm(6)
     torch.nn.init.uniform_(norm.weight, generator=seeded(1))
-    expected = x / torch.sqrt(x.var(dim=1, unbiased=False, keepdim=True) + 1e-5) * norm.weight.view(1, 6, 1, 1)
+    expected = (
+        x / torch.sqrt(x.var(dim=1, unbiased=False, keepdim=True) + 1e-5) * norm.weight.view(1, 6, 1, 1)
+    )
     torch.testing.assert_close(norm(x), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -40,7 +42,12 @@ def test_attention_against_plain_loops_over_heads_and_channels() -> None:
             channels = range(4 * head, 4 * head + 4)
             for i in channels:
                 scores = torch.stack(
-                    [(q[b, i] @ k[b, j]) / (q[b, i].norm() * k[b, j].norm()) * attention.temperature[head, 0, 0] for j in channels]
+                    [
+                        (q[b, i] @ k[b, j])
+                        / (q[b, i].norm() * k[b, j].norm())
+                        * attention.temperature[head, 0, 0]
+                        for j in channels
+                    ]
                 )
                 weights = scores.exp() / scores.exp().sum()
                 rows[b, i] = sum(w * v[b, j] for w, j in zip(weights, channels, strict=True))

@@ -90,13 +90,19 @@ def test_bad_weights_files_are_refused_with_a_reason(tmp_path: Path) -> None:
     save_weights(create_model("tiny"), good)
     data = good.read_bytes()
     tensors = load_file(good)
-    header = {"anyrestore": json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["anyrestore"]}
+    header = {
+        "anyrestore": json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"][
+            "anyrestore"
+        ]
+    }
     first = next(iter(tensors))
 
     def refused(content: bytes | None, match: str, **changed: object) -> None:
         path = tmp_path / "bad.safetensors"
         if content is None:
-            metadata = {"anyrestore": json.dumps(json.loads(header["anyrestore"]) | changed.pop("header", {}))}  # type: ignore[operator]
+            metadata = {
+                "anyrestore": json.dumps(json.loads(header["anyrestore"]) | changed.pop("header", {}))
+            }  # type: ignore[operator]
             save_file(changed.pop("tensors", tensors), path, metadata=metadata)  # type: ignore[arg-type]
         else:
             path.write_bytes(content)

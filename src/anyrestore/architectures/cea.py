@@ -1,15 +1,16 @@
 """CEA-IR: Continuous Expert Assembly for all-in-one image restoration (arXiv 2605.06127).
 
-A Restormer-shaped U-Net whose alternate decoder blocks carry a hyper-adapter. From the block's own features it
-generates low-rank routing bases and residual directions for this image; every token assembles from them its own
-update of the attention's queries and keys. No prompts, no labels, no experts to choose from.
+A Restormer-shaped U-Net whose alternate decoder blocks carry a hyper-adapter. From the block's own features
+it generates low-rank routing bases and residual directions for this image; every token assembles from them
+its own update of the attention's queries and keys. No prompts, no labels, no experts to choose from.
 
 What the paper leaves open, and what is chosen here (all of it is in :class:`Config`):
 
 - the condensation's stride (its value did not survive in the text): 4;
 - "a stabilizing scaling factor": 1/sqrt(r); ``learnable_scale`` makes it a learnable scalar per target (ten
   parameters more, below the rounding of the published counts);
-- where "the attention query and key projections" are updated: at the pointwise projection's output, before the
+- where "the attention query and key projections" are updated: at the pointwise projection's output, before
+  the
   depthwise convolution;
 - the decoder's top level and the refinement stay at width C, which reproduces the published parameter counts
   for ranks 4, 8 and 16 to the last digit of their rounding (9.708, 9.712, 9.718 M).
@@ -27,8 +28,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from anyrestore.conditioning.hyper_adapter import Context, Factors, HyperAdapter, StaticFactors, merge_contexts
-from anyrestore.conditioning.low_rank import DenseRouting, LowRankAssembly, TopKRouting, rank_norm
+from anyrestore.conditioning.hyper_adapter import (
+    Context,
+    Factors,
+    HyperAdapter,
+    StaticFactors,
+    merge_contexts,
+)
+from anyrestore.conditioning.low_rank import LowRankAssembly, rank_norm
 from anyrestore.layers.transformer import TransformerBlock
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image
@@ -59,7 +66,9 @@ class Config:
     learnable_scale: bool = False  # open in the paper
     adapter_heads: int = 4
     adapter_stride: int = 4  # open in the paper
-    placement: Literal["alternate", "all"] = "alternate"  # the paper's: blocks 0, 2, ... of each decoder stage
+    placement: Literal["alternate", "all"] = (
+        "alternate"  # the paper's: blocks 0, 2, ... of each decoder stage
+    )
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
@@ -117,11 +126,11 @@ class CEABlock(TransformerBlock):
         if "ffn" in self.assembly:
             x = x + self.attention(normed)
             normed = self.norm_feedforward(x)
-            factors = self.adapter(normed) if factors is None else factors
-            return x + self.feedforward(self.update("ffn", normed, normed, factors))
-        factors = self.adapter(normed) if factors is None else factors
+            own: Factors = self.adapter(normed) if factors is None else factors
+            return x + self.feedforward(self.update("ffn", normed, normed, own))
+        own = self.adapter(normed) if factors is None else factors
         projections = zip("qkv", self.attention.project(normed), strict=True)
-        x = x + self.attention.attend(*(self.update(name, value, normed, factors) for name, value in projections))
+        x = x + self.attention.attend(*(self.update(name, value, normed, own) for name, value in projections))
         return x + self.feedforward(self.norm_feedforward(x))
 
 
@@ -154,7 +163,9 @@ class CEA(nn.Module):
             step = 2 if config.placement == "alternate" else 1
             adapted = config.targets != "none"
             return DecoderStage(
-                CEABlock(channels, config.heads[level], config) if adapted and i % step == 0 else plain(channels, level)
+                CEABlock(channels, config.heads[level], config)
+                if adapted and i % step == 0
+                else plain(channels, level)
                 for i in range(config.decoder[2 - level])
             )
 
@@ -185,7 +196,9 @@ class CEA(nn.Module):
     def adapters(self) -> list[list[HyperAdapter | None]]:
         """Per decoder stage and block, the hyper-adapter that looks at the image, or None."""
         found = [[getattr(block, "adapter", None) for block in stage] for stage in self._stages()]
-        return [[adapter if isinstance(adapter, HyperAdapter) else None for adapter in stage] for stage in found]
+        return [
+            [adapter if isinstance(adapter, HyperAdapter) else None for adapter in stage] for stage in found
+        ]
 
     @torch.no_grad()
     def share(self, tiles: Iterable[Image]) -> Condition:
@@ -199,7 +212,9 @@ class CEA(nn.Module):
             tiles: tensors (1 3 h w) of one picture; sizes may differ.
         """
         adapters = self.adapters()
-        seen = {id(adapter): list[Context]() for stage in adapters for adapter in stage if adapter is not None}
+        seen = {
+            id(adapter): list[Context]() for stage in adapters for adapter in stage if adapter is not None
+        }
         with ExitStack() as hooks:
             for stage in adapters:
                 for adapter in filter(None, stage):
@@ -207,7 +222,10 @@ class CEA(nn.Module):
             for tile in tiles:
                 self(tile)
         return [
-            [None if adapter is None else adapter.decode(merge_contexts(seen[id(adapter)])) for adapter in stage]
+            [
+                None if adapter is None else adapter.decode(merge_contexts(seen[id(adapter)]))
+                for adapter in stage
+            ]
             for stage in adapters
         ]
 

@@ -115,7 +115,4 @@ def _weights_sha256(name: str) -> str | None:
 def _store(path: Path, text: str) -> None:
     from anyrestore.storage import store_bytes  # noqa: PLC0415
 
-    try:
-        store_bytes(text.encode(), path)
-    except OSError as error:
-        raise OutputError(f"Could not write {path}: {error.strerror}.", code="output_unwritable") from error
+    store_bytes(text.encode(), path, overwrite=True)

@@ -1,12 +1,12 @@
 """Hyper-adapters: from the features of one degraded image to its own low-rank factors.
 
 CEA-IR (arXiv 2605.06127), section 3.3 and appendix A.1. A *generator* looks at the features and returns 2r
-context vectors, r for the routing bases and r for the residual directions, shared by all targets; linear heads
-decode them, per target, into A_t and B_t.
+context vectors, r for the routing bases and r for the residual directions, shared by all targets; linear
+heads decode them, per target, into A_t and B_t.
 
 Unusual: a generator returns its context together with the *log mass* behind it. Contexts of several tiles of
-one picture merge into the context of the whole picture (a softmax average is a weighted mean of partial softmax
-averages), so that tiles can share their factors; see :func:`merge_contexts`.
+one picture merge into the context of the whole picture (a softmax average is a weighted mean of partial
+softmax averages), so that tiles can share their factors; see :func:`merge_contexts`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anyrestore.types import Features
 
 
 class Context(NamedTuple):
-    """What a generator has seen: vectors per query and head (d = c/k channels), and the log mass behind each."""
+    """What a generator has seen: vectors per query and head (d = c/k channels), the log mass behind each."""
 
     vectors: Float[Tensor, "b q k d"]
     log_mass: Float[Tensor, "b q k"]
@@ -94,7 +94,9 @@ class PooledGenerator(nn.Module):
 
     def __init__(self, channels: int, rank: int) -> None:
         super().__init__()
-        self.mlp = nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, 2 * rank * channels))
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, 2 * rank * channels)
+        )
         self.queries = 2 * rank
 
     def forward(self, x: Features) -> Context:

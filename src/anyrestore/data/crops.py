@@ -14,6 +14,11 @@ def draw(low: int, high: int, generator: torch.Generator) -> int:
     return int(torch.randint(low, high, (), generator=generator))
 
 
+def shuffled(count: int, generator: torch.Generator) -> list[int]:
+    """The numbers 0 to count - 1 in random order."""
+    return [int(i) for i in torch.randperm(count, generator=generator)]
+
+
 def random_crop(pictures: Sequence[Tensor], size: int, generator: torch.Generator) -> list[Tensor]:
     """The same random window (c size size) of every picture (c h w); the pictures must have one size.
 
@@ -29,7 +34,7 @@ def random_crop(pictures: Sequence[Tensor], size: int, generator: torch.Generato
 
 
 def random_scaled_crop(picture: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """A random window (c size size), half of the time from the picture at half its size where that still fits.
+    """A random window (c size size); half of the time, where that fits, of the picture at half its size.
 
     Halving shows the network sharper edges than a large photograph has at its own size.
     """

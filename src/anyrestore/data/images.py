@@ -27,7 +27,9 @@ def list_pictures(folder: Path) -> list[Path]:
         raise DataError(f"expected a folder of pictures at {folder}, found none; check the data directory")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in picture_io.SUFFIXES and p.is_file())
     if not found:
-        raise DataError(f"expected pictures in {folder}, found no file of a known format; check the data directory")
+        raise DataError(
+            f"expected pictures in {folder}, found no file of a known format; check the data directory"
+        )
     return found
 
 

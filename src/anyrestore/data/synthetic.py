@@ -1,17 +1,19 @@
-"""The composite mixture: batches of degraded and clean crops, made on the fly, every sample with its own trouble.
+"""The composite mixture: batches of degraded and clean crops, every sample with its own trouble.
 
 Unusual: randomness is seeded by the batch's index, so batch i of a run is the same whether the run was
-interrupted or not. Crops are cut on the CPU; degradations run on the device, one call for all samples of a kind.
+interrupted or not. Crops are cut on the CPU; degradations run on the device, one call for all samples of a
+kind.
 
-Order inside a mixture: what happens in the scene (low light, rain or snow, haze: CDD-11's order), then what the
-lens does (blur), the sensor (noise) and the file (JPEG).
+Order inside a mixture: what happens in the scene (low light, rain or snow, haze: CDD-11's order), then what
+the lens does (blur), the sensor (noise) and the file (JPEG).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from anyrestore.data.crops import draw, random_crop, random_scaled_crop, random_symmetry
+from anyrestore.data.crops import draw, random_crop, random_scaled_crop, random_symmetry, shuffled
 from anyrestore.data.images import list_pictures, load_pictures
 from anyrestore.degradations.blur import defocus_blur, gaussian_blur, kernel_blur, motion_blur
 from anyrestore.degradations.haze import haze
@@ -91,17 +93,21 @@ class CompositeSource:
             names = [{p.stem for p in list_pictures(self.root / half)} for half in (low, high)]
             if names[0] != names[1]:
                 odd = sorted(names[0] ^ names[1])[:5]
-                raise DataError(f"expected a picture of the same name in {low} and {high}, found {odd} in one only")
+                raise DataError(
+                    f"expected a picture of the same name in {low} and {high}, found {odd} in one only"
+                )
             self.pairs += zip(self._load(low), self._load(high), strict=True)
         self.streaks = self._load(self.layout.streaks, grey=True) if self.layout.streaks else []
-        self.snow_masks = self._load(self.layout.snow_masks, grey=True, split=False) if self.layout.snow_masks else []
+        self.snow_masks = (
+            self._load(self.layout.snow_masks, grey=True, split=False) if self.layout.snow_masks else []
+        )
         self.kernels = self._load_kernels()
 
     def _load(self, folder: str, *, grey: bool = False, split: bool = True) -> list[Tensor]:
         paths = list_pictures(self.root / folder)
         if split:
             # Shuffled by a fixed seed, so that the held-out pictures are no neighbours in the alphabet.
-            order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).tolist()
+            order = shuffled(len(paths), torch.Generator().manual_seed(0))
             held_out = min(self.layout.held_out, max(1, len(paths) // 10))
             chosen = order[-held_out:] if self.part == "validation" else order[:-held_out]
             paths = [paths[i] for i in sorted(chosen)]
@@ -114,8 +120,10 @@ class CompositeSource:
         if not path.is_file():
             raise DataError(f"expected blur kernels at {path}, found no file; check the data directory")
         with np.load(path, allow_pickle=False) as stored:
-            kernels = [torch.from_numpy(stored[name]).float() for name in sorted(stored.files)]
-        kernels = [k for k in kernels if bool((k >= 0).all())]  # negative lobes: a resampling filter, not a blur
+            kernels = [torch.as_tensor(stored[name], dtype=torch.float32) for name in sorted(stored.files)]
+        kernels = [
+            k for k in kernels if bool((k >= 0).all())
+        ]  # negative lobes: a resampling filter, not a blur
         size = max(max(k.shape) for k in kernels) | 1
         return [_centre_pad(k / k.sum(), size) for k in kernels]
 
@@ -146,7 +154,9 @@ class CompositeSource:
             if chosen:
                 index = torch.tensor(chosen, device=self.device)
                 # In mixtures every part is milder, as in CDD-11: two full-strength troubles leave no picture.
-                most = torch.tensor([1.0 if len(recipes[i]) == 1 else 0.7 for i in chosen], device=self.device)
+                most = torch.tensor(
+                    [1.0 if len(recipes[i]) == 1 else 0.7 for i in chosen], device=self.device
+                )
                 draws = torch.rand(len(chosen), generator=on_device, device=self.device)
                 strength = most * (0.1 + 0.9 * draws)
                 image[index] = self._kinds[kind](self, image[index], strength, on_device, generator)
@@ -180,7 +190,9 @@ class CompositeSource:
     def _blur(self, x: Image, strength: Strength, g: torch.Generator, cpu: torch.Generator) -> Image:
         kind = draw(0, 4, cpu)
         if kind == 0:
-            return motion_blur(x, 1 + 14 * strength, 360 * torch.rand(x.shape[0], generator=g, device=x.device))
+            return motion_blur(
+                x, 1 + 14 * strength, 360 * torch.rand(x.shape[0], generator=g, device=x.device)
+            )
         if kind == 1:
             return defocus_blur(x, 4 * strength)
         if kind == 2 or not self.kernels:
@@ -191,7 +203,7 @@ class CompositeSource:
     def _jpeg(self, x: Image, strength: Strength, _g: torch.Generator, _cpu: torch.Generator) -> Image:
         return jpeg(x, (95 - 85 * strength).round())
 
-    _kinds = {
+    _kinds: ClassVar = {
         "low_light": _low_light,
         "rain": _rain,
         "snow": _snow,
@@ -201,7 +213,9 @@ class CompositeSource:
         "jpeg": _jpeg,
     }
 
-    def _crops(self, layers: Sequence[Tensor], like: Image, generator: torch.Generator) -> Float[Tensor, "b 1 h w"]:
+    def _crops(
+        self, layers: Sequence[Tensor], like: Image, generator: torch.Generator
+    ) -> Float[Tensor, "b 1 h w"]:
         size = like.shape[-1]
         drawn = [random_crop([layers[draw(0, len(layers), generator)]], size, generator)[0] for _ in like]
         return torch.stack(drawn).to(like.device).float() / 255
@@ -219,7 +233,7 @@ def draw_tasks(shares: Mapping[str, float], count: int, generator: torch.Generat
     edges = torch.tensor([shares[name] for name in names]).cumsum(0)
     points = (torch.arange(count) + torch.rand((), generator=generator)) / count * edges[-1]
     index = torch.searchsorted(edges, points, right=True).clamp_max(len(names) - 1)
-    return tuple(names[i] for i in index.tolist())
+    return tuple(names[int(i)] for i in index)
 
 
 def _draw_recipe(task: str, generator: torch.Generator) -> tuple[str, ...]:
@@ -230,8 +244,7 @@ def _draw_recipe(task: str, generator: torch.Generator) -> tuple[str, ...]:
         return (task,)
     count = 2 + draw(0, 2, generator)
     kinds = (*_SCENE, *_CAMERA)
-    order = torch.randperm(len(kinds), generator=generator).tolist()
-    chosen = [kinds[i] for i in order]
+    chosen = [kinds[i] for i in shuffled(len(kinds), generator)]
     if "snow" in chosen[:count] and "rain" in chosen[:count]:  # CDD-11 never has both
         chosen.remove("snow")
     return tuple(chosen[:count])

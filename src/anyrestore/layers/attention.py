@@ -44,12 +44,13 @@ class TransposedAttention(nn.Module):
 
     def attend(self, q: Features, k: Features, v: Features) -> Features:
         """Mix channels: depthwise 3x3 on q, k, v, then attention over channels and the 1x1 output."""
-        height, width = q.shape[-2:]
+        batch, _, height, width = q.shape
+        heads = (batch, self.heads, -1, height * width)
         q, k, v = self.depthwise(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)
-        q, k, v = (t.unflatten(1, (self.heads, -1)).flatten(3) for t in (q, k, v))  # b k c/k n
+        q, k, v = q.reshape(heads), k.reshape(heads), v.reshape(heads)  # b k c/k n
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         attention = torch.softmax((q @ k.transpose(-2, -1)) * self.temperature, dim=-1)
-        return self.to_out((attention @ v).flatten(1, 2).unflatten(-1, (height, width)))
+        return self.to_out((attention @ v).reshape(batch, -1, height, width))
 
     def forward(self, x: Features) -> Features:
         """Attention of ``x`` (b c h w) to itself, same shape out."""

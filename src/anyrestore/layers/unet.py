@@ -64,8 +64,10 @@ class UNet(nn.Module):
             x = down(x)
         return self.encoder[-1](x), skips
 
-    def decode(self, latent: Tensor, skips: Sequence[Tensor], conditions: Sequence[Any] | None = None) -> Tensor:
-        """Return the refined features (b C h w); ``conditions[i]``, if given, goes to decoder stage i."""
+    def decode(
+        self, latent: Tensor, skips: Sequence[Tensor], conditions: Sequence[Any] | None = None
+    ) -> Tensor:
+        """Return the refined features (b C h w); ``conditions[i]``, if any, goes to decoder stage i."""
         x = latent
         for i, (up, fuse, stage) in enumerate(zip(self.up, self.fuse, self.decoder, strict=True)):
             x = fuse(torch.cat([up(x), skips[-1 - i]], dim=1))
@@ -77,7 +79,8 @@ class UNet(nn.Module):
         height, width = image.shape[-2:]
         if height % self.size_multiple or width % self.size_multiple:
             raise ValueError(
-                f"expected height and width to be multiples of {self.size_multiple}, came {height} x {width}; "
+                f"expected height and width to be multiples of {self.size_multiple}, "
+                f"came {height} x {width}; "
                 "pad with anyrestore.layers.padding.pad_to_multiple, or use anyrestore.Restorer"
             )
         latent, skips = self.encode(image)

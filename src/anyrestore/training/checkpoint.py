@@ -19,7 +19,9 @@ from anyrestore.storage import store_bytes
 State = dict[str, Tensor]
 
 
-def save_checkpoint(path: Path, model: nn.Module, average: State, optimizer: torch.optim.Optimizer, step: int) -> None:
+def save_checkpoint(
+    path: Path, model: nn.Module, average: State, optimizer: torch.optim.Optimizer, step: int
+) -> None:
     """Store the state after ``step`` steps; an older checkpoint stays whole until the new one is."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
@@ -54,7 +56,8 @@ def load_checkpoint(path: Path, model: nn.Module, average: State, optimizer: tor
             }
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"expected a checkpoint of this run in {path}, but it is damaged or of another network ({error}); "
+            f"expected a checkpoint of this run in {path}, but it is damaged or of another network "
+            f"({error}); "
             "choose another output folder, or remove it to start again"
         ) from error
     return step

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -46,7 +47,8 @@ class Trainer:
         score_every: seconds between scores.
         limit: read at most so many pictures of a folder (to try things out).
         bf16: compute in bfloat16 where that is safe (autocast).
-        workers: compute a batch in so many parts side by side, each in a thread of its own. On a CPU two parts
+        workers: compute a batch in so many parts side by side, each in a thread of its own. On a CPU two
+        parts
             on one core each are faster than one part on two cores, whose threads wait for each other in
             every operation.
         progress: show a progress bar.
@@ -69,10 +71,19 @@ class Trainer:
         workers: int = 1,
         progress: bool = True,
     ) -> None:
-        self.run, self.out, self.device, self.bf16, self.progress = run, out, torch.device(device), bf16, progress
+        self.run, self.out, self.device, self.bf16, self.progress = (
+            run,
+            out,
+            torch.device(device),
+            bf16,
+            progress,
+        )
         self.save_every, self.score_every = save_every, score_every
         self.workers, cores = workers, max(1, torch.get_num_threads() // workers)
         self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores,))
+        if workers > 1:
+            # This thread too: on a busy machine a barrier of threads was seen to cost 9/10 of the speed.
+            torch.set_num_threads(cores)
         out.mkdir(parents=True, exist_ok=True)
         self._claim()
         model = create_model(run.model)
@@ -81,7 +92,9 @@ class Trainer:
             model.load_state_dict(load_model(run.start).state_dict())
         self.model = model.to(self.device).train()
         self.average: State = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=run.learning_rate, betas=run.betas, fused=True)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=run.learning_rate, betas=run.betas, fused=True
+        )
         self.step = 0
         if self.checkpoint.exists():
             self.step = load_checkpoint(self.checkpoint, self.model, self.average, self.optimizer)
@@ -103,7 +116,8 @@ class Trainer:
             old, new = json.loads(path.read_text()), json.loads(wanted)
             odd = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
             raise DataError(
-                f"expected {self.out} to hold this run, but its {', '.join(odd)} differ; choose another output folder"
+                f"expected {self.out} to hold this run, but its {', '.join(odd)} differ; "
+                "choose another output folder"
             )
         store_bytes(wanted.encode(), path, overwrite=True)
 
@@ -117,7 +131,9 @@ class Trainer:
         start = saved = scored = logged = time.monotonic()
         losses: defaultdict[str, list[float]] = defaultdict(list)
         crops = bad = 0
-        bar = tqdm(total=self.run.steps, initial=self.step, desc=self.run.name, delay=1, disable=not self.progress)
+        bar = tqdm(
+            total=self.run.steps, initial=self.step, desc=self.run.name, delay=1, disable=not self.progress
+        )
         try:
             while self.step < self.run.steps and self._stop is None and time.monotonic() - start < seconds:
                 batch = self._batch(self.step)
@@ -125,8 +141,8 @@ class Trainer:
                 bad = 0 if per_image is not None else bad + 1
                 if bad == _BAD_STEPS:
                     raise DataError(
-                        f"{bad} steps in a row gave no finite loss at step {self.step}; the last good state is in "
-                        f"{self.checkpoint}: lower the learning rate"
+                        f"{bad} steps in a row gave no finite loss at step {self.step}; "
+                        f"the last good state is in {self.checkpoint}: lower the learning rate"
                     )
                 for task, loss in zip(batch.tasks, per_image if per_image is not None else (), strict=False):
                     losses[task].append(loss)
@@ -136,7 +152,9 @@ class Trainer:
                 now = time.monotonic()
                 if now - logged > 20:
                     means = {task: sum(v) / len(v) for task, v in sorted(losses.items())}
-                    self._append("log.jsonl", {"step": self.step, "crops_per_second": crops / (now - logged), **means})
+                    self._append(
+                        "log.jsonl", {"step": self.step, "crops_per_second": crops / (now - logged), **means}
+                    )
                     losses.clear()
                     crops, logged = 0, now
                 if now - saved > self.save_every:
@@ -172,27 +190,32 @@ class Trainer:
             group["lr"] = run.learning_rate * cosine(
                 self.step, steps=run.steps, warmup=run.warmup, floor=run.final_rate
             )
-        parts = zip(batch.degraded.chunk(self.workers), batch.clean.chunk(self.workers), strict=True)
-        found = list(self.pool.map(lambda part: self._gradients(*part, of=len(batch.tasks)), parts))
+        weights = torch.tensor([run.weights.get(task, 1.0) for task in batch.tasks], device=self.device)
+        parts = (tensor.chunk(self.workers) for tensor in (batch.degraded, batch.clean, weights))
+        found = list(self.pool.map(partial(self._gradients, of=len(batch.tasks)), *parts))
         for parameter, *gradients in zip(self.model.parameters(), *(g for g, _ in found), strict=True):
             parameter.grad = sum(gradients[1:], gradients[0])
         per_image = torch.cat([losses for _, losses in found])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), run.clip)
         if not bool(torch.isfinite(per_image).all()) or not bool(torch.isfinite(norm)):
             return None
-        self.optimizer.step()
+        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
         # Early on the average must not remember the random start.
         decay = min(run.average_decay, (1 + self.step) / (10 + self.step))
-        state = self.model.state_dict()
-        torch._foreach_lerp_([self.average[k] for k in state], list(state.values()), 1 - decay)  # noqa: SLF001
-        return per_image.tolist()
+        for key, value in self.model.state_dict().items():
+            self.average[key].lerp_(value, 1 - decay)
+        return [float(loss) for loss in per_image]
 
-    def _gradients(self, degraded: Image, clean: Image, *, of: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    def _gradients(
+        self, degraded: Image, clean: Image, weights: Tensor, *, of: int
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
         """The gradient of a part of a batch of ``of`` images, and that part's losses per image."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             restored = self.compiled(degraded)
         per_image = reconstruction(restored.float(), clean, self.run.fourier_weight)
-        loss = balance(per_image, self.run.balance) * (len(degraded) / of)
+        loss = balance(per_image, self.run.balance, weights=weights, floor=self.run.floor) * (
+            len(degraded) / of
+        )
         return torch.autograd.grad(loss, list(self.model.parameters())), per_image.detach()
 
     def save(self) -> None:
@@ -221,7 +244,9 @@ class Trainer:
         with (self.out / name).open("a") as file:
             file.write(json.dumps(rounded) + "\n")
         if self.progress:
-            tqdm.write(f"{name.removesuffix('.jsonl')}: " + "  ".join(f"{k} {v:g}" for k, v in rounded.items()))
+            tqdm.write(
+                f"{name.removesuffix('.jsonl')}: " + "  ".join(f"{k} {v:g}" for k, v in rounded.items())
+            )
 
 
 class _weights:  # noqa: N801 - used as a function
@@ -239,7 +264,7 @@ class _weights:  # noqa: N801 - used as a function
 
 
 def _initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's default initialisation, but from a generator of our own, so that a run's start is its seed's."""
+    """PyTorch's default initialisation from a generator of our own: a run's start is its seed's."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)

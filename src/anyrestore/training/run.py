@@ -36,6 +36,10 @@ class Run:
     clip: float = 1.0  # largest norm of the gradient
     fourier_weight: float = 0.1
     balance: Balance = "log"
+    floor: float = 0.1  # of the log balance
+    weights: Mapping[str, float] = field(
+        default_factory=dict[str, float]
+    )  # of a task's loss; 1 where not named
     average_decay: float = 0.999  # of the running average of the weights (EMA)
     seed: int = 0
     phases: tuple[Phase, ...]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -32,7 +32,16 @@ class Entry:
     scores: Mapping[str, float] = field(default_factory=dict[str, float])  # PSNR in dB, protocol promptir
 
 
-ARCHITECTURES = {"cea": (cea.CEA, cea.Config, cea.PRESETS)}
+@dataclass(frozen=True)
+class Architecture:
+    """How the models of one file in ``architectures`` are made."""
+
+    model: Any  # nn.Module subclass that takes a config
+    config: Any  # frozen dataclass
+    presets: Mapping[str, Any]  # configs by name
+
+
+ARCHITECTURES = {"cea": Architecture(cea.CEA, cea.Config, cea.PRESETS)}
 
 CATALOG: dict[str, Entry] = {
     entry.name: entry
@@ -63,8 +72,8 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
     """
     if name not in CATALOG:
         raise ModelError(f"expected a model among {', '.join(CATALOG)}, came {name!r}", code="unknown_model")
-    _, _, presets = ARCHITECTURES[CATALOG[name].architecture]
-    return build(CATALOG[name].architecture, dataclasses.asdict(presets[name]) | overrides)
+    architecture = CATALOG[name].architecture
+    return build(architecture, dataclasses.asdict(ARCHITECTURES[architecture].presets[name]) | overrides)
 
 
 def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
@@ -75,13 +84,18 @@ def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     """
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        raise ModelError(f"expected an architecture among {known}, came {architecture!r}", code="unknown_model")
-    model, config_class, _ = ARCHITECTURES[architecture]
-    fields = {f.name for f in dataclasses.fields(config_class)}
+        raise ModelError(
+            f"expected an architecture among {known}, came {architecture!r}", code="unknown_model"
+        )
+    made_by = ARCHITECTURES[architecture]
+    fields = {f.name for f in dataclasses.fields(made_by.config)}
     if unknown := sorted(set(config) - fields):
-        raise ModelError(f"{architecture} has no option {', '.join(unknown)}; it has {', '.join(sorted(fields))}")
+        raise ModelError(
+            f"{architecture} has no option {', '.join(unknown)}; it has {', '.join(sorted(fields))}"
+        )
     try:
         # JSON has lists where a Config has tuples.
-        return model(config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()}))
+        values = {k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in config.items()}
+        return made_by.model(made_by.config(**values))
     except (TypeError, ValueError) as error:
         raise ModelError(f"no {architecture} network can be built from these options: {error}") from error

@@ -1,7 +1,7 @@
 """Weights as safetensors files whose header says which network they belong to.
 
-Never pickle. safetensors has no checksum of its own, so the weights that ship are checked against the SHA-256 in
-the catalogue, over the very bytes that are then used.
+Never pickle. safetensors has no checksum of its own, so the weights that ship are checked against the
+SHA-256 in the catalogue, over the very bytes that are then used.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from anyrestore.storage import store_bytes
 from anyrestore.errors import ModelError
-from anyrestore.zoo.catalog import CATALOG, ARCHITECTURES, build
+from anyrestore.storage import store_bytes
+from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, build
 
 #: Version of the header's layout; a file with a newer one needs a newer anyrestore.
 FORMAT = 1
@@ -37,7 +37,7 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
         ModelError: the model is not one of the zoo's architectures.
         OutputError: the file cannot be stored.
     """
-    name = next((key for key, (kind, _, _) in ARCHITECTURES.items() if isinstance(model, kind)), None)
+    name = next((key for key, made_by in ARCHITECTURES.items() if isinstance(model, made_by.model)), None)
     if name is None:
         raise ModelError(f"expected a model of the zoo, came {type(model).__name__}; it cannot be stored")
     config: Any = model.config
@@ -63,7 +63,9 @@ def load_weights(path: Path, *, sha256: str | None = None) -> nn.Module:
     except OSError as error:
         raise ModelError(f"expected weights at {path}, but they cannot be read: {error.strerror}") from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelError(f"the weights in {path} are not the ones this version was released with; reinstall anyrestore")
+        raise ModelError(
+            f"the weights in {path} are not the ones this version was released with; reinstall anyrestore"
+        )
     header = _read_header(data, path)
     model = build(header["architecture"], header["config"])
     try:
@@ -85,7 +87,8 @@ def load_model(name: str | Path) -> nn.Module:
     entry = CATALOG.get(name)
     if entry is None:
         raise ModelError(
-            f"expected a model among {', '.join(CATALOG)} or a .safetensors file, came {name!r}", code="unknown_model"
+            f"expected a model among {', '.join(CATALOG)} or a .safetensors file, came {name!r}",
+            code="unknown_model",
         )
     if entry.weights is None:
         shipped = ", ".join(e.name for e in CATALOG.values() if e.weights)
@@ -111,7 +114,9 @@ def _read_header(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(found, int) or not isinstance(architecture, str) or not isinstance(config, dict):
         raise bad
     if found > FORMAT:
-        raise ModelError(f"the weights in {path} have format {found}; this anyrestore reads up to {FORMAT}: update it")
+        raise ModelError(
+            f"the weights in {path} have format {found}; this anyrestore reads up to {FORMAT}: update it"
+        )
     return header
 
 
@@ -122,7 +127,13 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     odd = sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k))
     if odd:
         listed = "; ".join(f"{k}: expected {expected.get(k)}, came {came.get(k)}" for k in odd[:5])
-        raise ModelError(f"the weights in {path} do not fit the network they name ({len(odd)} differences: {listed})")
-    if broken := [k for k, v in tensors.items() if not v.is_floating_point() or not bool(torch.isfinite(v).all())]:
-        raise ModelError(f"the weights in {path} hold values that are not finite numbers, in {', '.join(broken[:5])}")
+        raise ModelError(
+            f"the weights in {path} do not fit the network they name ({len(odd)} differences: {listed})"
+        )
+    if broken := [
+        k for k, v in tensors.items() if not v.is_floating_point() or not bool(torch.isfinite(v).all())
+    ]:
+        raise ModelError(
+            f"the weights in {path} hold values that are not finite numbers, in {', '.join(broken[:5])}"
+        )
     model.load_state_dict({key: value.float() for key, value in tensors.items()})

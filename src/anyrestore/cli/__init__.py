@@ -1,0 +1,1 @@
+"""The command `anyrestore`: one file per verb, each with `add_parser` and `run`."""

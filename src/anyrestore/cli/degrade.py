@@ -1,0 +1,55 @@
+"""`anyrestore degrade`: degrade pictures on purpose, by a recipe and a seed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from anyrestore.cli.options import Subparsers
+    from anyrestore.image import Picture
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Declare the verb's options."""
+    parser = subparsers.add_parser("degrade", help="degrade pictures", description=__doc__)
+    parser.add_argument("input", metavar="IN", help="a picture, or a folder of pictures")
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="a file or a folder")
+    parser.add_argument(
+        "--recipe",
+        required=True,
+        help='degradations with severities in [0, 1], in order: "haze:0.5+rain:0.7"',
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="of all that is random, for each picture (default: 0)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Degrade; the results keep size, bit depth, alpha and metadata."""
+    import torch  # noqa: PLC0415
+
+    from anyrestore import image  # noqa: PLC0415
+    from anyrestore.cli.follow import follow  # noqa: PLC0415
+    from anyrestore.degradations import compose  # noqa: PLC0415
+    from anyrestore.inference import jobs as batch  # noqa: PLC0415
+
+    recipe = compose.parse_recipe(args.recipe)
+
+    def degrade(picture: Picture) -> Picture:
+        generator = torch.Generator().manual_seed(args.seed)
+        with torch.inference_mode():
+            degraded = compose.degrade(image.to_tensor(picture.pixels), recipe, generator)
+        return dataclasses.replace(picture, pixels=image.from_tensor(degraded, like=picture.pixels))
+
+    jobs = batch.plan_jobs([Path(args.input)], args.output)
+    batch.check_places(jobs)
+    return follow(batch.run_jobs(jobs, degrade, overwrite=args.overwrite), len(jobs), debug=args.debug)

@@ -1,0 +1,30 @@
+"""Option types that several verbs share, and the type of what a verb's `add_parser` is given."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    # argparse has no public name for what `add_subparsers` returns.
+    Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def quality(text: str) -> int:
+    """A whole number, 1 to 100."""
+    value = positive(text)
+    if value > 100:
+        raise argparse.ArgumentTypeError(f"expected 1 to 100, got {value}")
+    return value
+
+
+def tile_side(text: str) -> int | str:
+    """A number of pixels, or the words "auto" and "off"."""
+    return text if text in ("auto", "off") else positive(text)

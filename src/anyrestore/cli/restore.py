@@ -1,0 +1,64 @@
+"""`anyrestore restore`: restore pictures with a model of the zoo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyrestore.cli.options import positive, quality, tile_side
+
+if TYPE_CHECKING:
+    from anyrestore.cli.options import Subparsers
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Declare the verb's options."""
+    parser = subparsers.add_parser("restore", help="restore pictures", description=__doc__)
+    parser.add_argument("inputs", metavar="IN", nargs="+", help="a picture, or a folder of pictures")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="a file or a folder (default, for one picture: NAME.restored.EXT)",
+    )
+    parser.add_argument("--model", metavar="NAME", help="a model's name, or a .safetensors file")
+    parser.add_argument(
+        "--tile",
+        metavar="auto|off|N",
+        type=tile_side,
+        default="auto",
+        help="cut into tiles if memory needs it, never, or of at most N pixels a side (default: auto)",
+    )
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
+    parser.add_argument("--threads", metavar="N", type=positive, help="CPU threads (default: all cores)")
+    parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
+    parser.add_argument(
+        "--compare", action="store_true", help="also write NAME.compare.png: before and after"
+    )
+    parser.add_argument("--keep-gps", action="store_true", help="keep the place where a picture was taken")
+    parser.add_argument("--quality", metavar="Q", type=quality, help="of lossy formats, 1 to 100")
+    parser.add_argument("--max-pixels", metavar="N", type=positive, help="refuse larger pictures")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Restore; one line per picture on stdout, one sentence per failure on stderr."""
+    from anyrestore.cli.follow import follow  # noqa: PLC0415
+    from anyrestore.inference import jobs as batch  # noqa: PLC0415
+    from anyrestore.inference.restorer import Restorer  # noqa: PLC0415
+
+    jobs = batch.plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
+    batch.check_places(jobs)
+    restorer = Restorer(args.model, device=args.device, tile=args.tile, threads=args.threads, progress=None)
+    results = batch.run_jobs(
+        jobs,
+        restorer,
+        overwrite=args.overwrite,
+        keep_gps=args.keep_gps,
+        quality=args.quality,
+        max_pixels=args.max_pixels,
+    )
+    return follow(results, len(jobs), debug=args.debug)

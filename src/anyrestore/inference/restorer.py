@@ -1,0 +1,337 @@
+"""`Restorer`: a model, ready to be called with pictures of any kind and size.
+
+Whatever comes in (path, `Picture`, NumPy array, tensor) goes through one routine: plan tiles over the padded
+picture (one tile where it fits in memory), read each tile from the source as float32, run the model, blend,
+and hand finished bands back to where they belong. Only one row of tiles exists in float32 at a time, so that
+beside the picture itself and its result the memory does not grow with the height.
+
+Unusual: attention in these models looks at the whole image, so a tile by itself is not restored as it would
+be inside the picture. A model with `share` computes its condition once, from a sample of the picture, and
+every tile is run with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast, overload
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from anyrestore import image, zoo
+from anyrestore.errors import InputError, ModelError, UsageError
+from anyrestore.image import Picture, Pixels
+from anyrestore.inference import memory
+from anyrestore.inference.tiling import Span, Tile, blend, plan, windows
+from anyrestore.inference.transparency import conceal
+from anyrestore.layers.padding import pad_to_multiple
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+SHARE_SIDE = 256
+"""Side, in pixels, of the windows from which the shared condition is computed..."""
+SHARE_PER_AXIS = 4
+"""...and the most of them along one axis: a bounded cost, whatever the size of the picture."""
+
+_KINDS = ("u1", "u2", "f2", "f4", "f8")
+"""Array types that are accepted, in any byte order."""
+
+_Read = Callable[[Span, Span], Tensor]
+_Write = Callable[[int, Tensor], None]
+
+
+class Restorer:
+    """Restores pictures with one model.
+
+    Args:
+        model: a name of the zoo, the path of a .safetensors file, or a module, which is then moved to
+        `device`
+            and put in eval mode; None for the zoo's default on `device`.
+        device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
+        tile: "auto" (tiles where the whole picture would not fit in free memory), "off", or the longest side
+            of a tile in pixels.
+        overlap: pixels that neighbouring tiles share; None for an eighth of the tile, 16 to 64.
+        threads: CPU threads for torch, for the whole process; None leaves them as they are.
+        share: "auto" computes the model's condition once for all tiles of a picture, where the model can;
+            "off" lets every tile see itself only.
+        progress: True for a progress bar on stderr for what takes more than a second, None for one where
+            stderr is a terminal, False for none.
+
+    Raises:
+        UsageError: an option is out of its range, or the device is not there.
+        ModelError: the model is not known or its weights cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | nn.Module | None = None,
+        *,
+        device: str = "auto",
+        tile: int | str = "auto",
+        overlap: int | None = None,
+        threads: int | None = None,
+        share: str = "auto",
+        progress: bool | None = False,
+    ) -> None:
+        if tile not in ("auto", "off") if isinstance(tile, str) else tile < 1:
+            raise UsageError(f'tile: expected "auto", "off" or a side of at least 1 pixel, got {tile!r}')
+        if overlap is not None and overlap < 0:
+            raise UsageError(f"overlap: expected at least 0 pixels, got {overlap}")
+        if share not in ("auto", "off"):
+            raise UsageError(f'share: expected "auto" or "off", got {share!r}')
+        if threads is not None:
+            if threads < 1:
+                raise UsageError(f"threads: expected at least 1, got {threads}")
+            torch.set_num_threads(threads)
+        self.device = choose_device(device)
+        self.tile = tile
+        self.overlap = overlap
+        self.share = share
+        self.progress = progress
+        if self.device.type == "cpu":
+            memory.keep_freed_memory()
+        if model is None:
+            model = zoo.default_model(self.device.type)
+        module = model if isinstance(model, nn.Module) else zoo.load_model(model)
+        self.model = module.to(self.device).eval()
+        self.size_multiple = int(getattr(module, "size_multiple", 1))
+
+    @overload
+    def __call__(self, source: str | Path | Picture) -> Picture: ...
+    @overload
+    def __call__(self, source: Pixels) -> Pixels: ...
+    @overload
+    def __call__(self, source: Tensor) -> Tensor: ...
+    def __call__(self, source: object) -> Picture | Pixels | Tensor:
+        """Restore a picture; the result is of the same kind, size and type, and the source is not changed.
+
+        Args:
+            source: one of
+
+                - a path: read, restored and returned as a `Picture`, ready for `image.write`;
+                - a `Picture`;
+                - an array, H x W x 3 (RGB), H x W x 4 (RGB and alpha) or H x W (grey), of uint8, uint16, or
+                  floats in [0, 1]; the last axis is always the channels;
+                - a tensor, (3, h, w) or (b, 3, h, w), RGB floats in [0, 1].
+
+                Float results are not clipped.
+
+        Raises:
+            InputError: the file, array or tensor cannot be used, or it does not fit in memory (code
+                `out_of_memory`).
+            ModelError: the model's result is not finite (code `non_finite`).
+            TypeError: `source` is none of these.
+        """
+        if isinstance(source, (str, Path)):
+            return self._picture(image.read(Path(source)))
+        if isinstance(source, Picture):
+            return self._picture(source)
+        if isinstance(source, np.ndarray):
+            return self._array(cast("Pixels", source))
+        if isinstance(source, Tensor):
+            return self._tensor(source)
+        raise TypeError(f"expected a path, a Picture, a NumPy array or a tensor, got {type(source).__name__}")
+
+    def _picture(self, picture: Picture) -> Picture:
+        return dataclasses.replace(picture, pixels=self._pixels(picture.pixels, picture.alpha))
+
+    def _array(self, array: Pixels) -> Pixels:
+        """Check an array that a caller handed in, restore its colour, keep its alpha."""
+        if array.dtype.str[1:] not in _KINDS:
+            raise InputError(
+                f"expected an array of uint8, uint16 or floats in [0, 1], got {array.dtype}; convert it",
+                code="bad_array",
+            )
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+            raise InputError(
+                "expected an array of shape (height, width, 3), (height, width, 4) or (height, width), "
+                f"got {array.shape}; transpose or reshape it first",
+                code="bad_array",
+            )
+        if array.size == 0:
+            raise InputError(
+                f"expected at least one pixel, got an array of shape {array.shape}", code="bad_array"
+            )
+        if array.ndim == 2 or array.shape[2] == 3:
+            return self._pixels(array, None)
+        return np.dstack((self._pixels(array[..., :3], array[..., 3]), array[..., 3]))
+
+    def _pixels(self, pixels: Pixels, alpha: Pixels | None) -> Pixels:
+        """Restore H x W x 3 or H x W; what alpha hides neither bleeds into the rest nor is changed."""
+        source = pixels if alpha is None else conceal(pixels, alpha)
+        result = np.empty(pixels.shape, pixels.dtype)
+
+        def read(rows: Span, columns: Span) -> Tensor:
+            return image.to_tensor(source[rows.start : rows.stop, columns.start : columns.stop])
+
+        def write(top: int, band: Tensor) -> None:
+            rows = slice(top, top + band.shape[-2])
+            result[rows] = image.from_tensor(band, like=source[rows])
+
+        self._restore(pixels.shape[0], pixels.shape[1], 1, read, write)
+        if alpha is not None:
+            hidden = alpha == 0
+            result[hidden] = pixels[hidden]
+        return result
+
+    def _tensor(self, tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"expected a tensor of floats in [0, 1], got {tensor.dtype}; convert it first",
+                code="bad_array",
+            )
+        if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3:
+            raise InputError(
+                f"expected a tensor of shape (3, height, width) or (batch, 3, height, width), got "
+                f"{tuple(tensor.shape)}",
+                code="bad_array",
+            )
+        if tensor.numel() == 0:
+            raise InputError(f"expected at least one pixel, got {tuple(tensor.shape)}", code="bad_array")
+        if not bool(tensor.isfinite().all()):
+            raise InputError("expected finite values, got NaN or infinity in the tensor", code="non_finite")
+        batch = tensor.detach() if tensor.ndim == 4 else tensor.detach()[None]
+        result = torch.empty_like(batch, memory_format=torch.contiguous_format, requires_grad=False)
+        count, _, height, width = batch.shape
+        # A batch goes through at once where it fits; the condition shared by tiles belongs to one picture.
+        step = count if self._side(height * count, width) is None else 1
+        for first in range(0, count, step):
+            items = slice(first, first + step)
+
+            def read(rows: Span, columns: Span, items: slice = items) -> Tensor:
+                return batch[items, :, rows.start : rows.stop, columns.start : columns.stop].float()
+
+            def write(top: int, band: Tensor, items: slice = items) -> None:
+                result[items, :, top : top + band.shape[-2]] = band.to(result)
+
+            self._restore(height, width, step, read, write)
+        return result if tensor.ndim == 4 else result[0]
+
+    def _side(self, height: int, width: int) -> int | None:
+        """The longest side of a tile, None for the whole picture."""
+        if self.tile == "off":
+            return None
+        if isinstance(self.tile, str):
+            return memory.choose_tile(height, width, self.model, self.device)
+        return self.tile if max(height, width) > self.tile else None
+
+    def _restore(self, height: int, width: int, batch: int, read: _Read, write: _Write) -> None:
+        """Run the model over a picture, with ever smaller tiles while memory runs out.
+
+        Args:
+            height: rows of the picture.
+            width: columns of the picture.
+            batch: pictures that are read at once.
+            read: gives the float32 tensor (batch, 3, rows, columns) of a rectangle inside the picture.
+            write: takes a finished band (batch, 3, rows, width) and its first row.
+        """
+        multiple = self.size_multiple
+        padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
+        side = self._side(height * batch, width)
+        while True:
+            tiles = plan(*padded, max(padded) if side is None else side, self._overlap(side), multiple)
+            used = max(tiles[0].rows.size, tiles[0].columns.size)
+            try:
+                self._run(tiles, (height, width), read, write)
+            except (MemoryError, RuntimeError) as error:
+                if not memory.is_out_of_memory(error):
+                    raise
+                if self.tile == "off" or used // 2 < max(multiple, memory.SMALLEST_TILE):
+                    advice = (
+                        "leave tiling on"
+                        if self.tile == "off"
+                        else "close other programs or use a smaller model"
+                    )
+                    raise InputError(
+                        f"memory ran out for a tile of {used} pixels; {advice}", code="out_of_memory"
+                    ) from None
+            else:
+                return
+            # Here, outside the handler, the failed attempt's tensors are no longer held by its traceback.
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            side = used // 2
+
+    def _run(self, tiles: list[Tile], size: tuple[int, int], read: _Read, write: _Write) -> None:
+        """One attempt with one plan."""
+        height, width = size
+
+        def load(tile: Tile) -> Tensor:
+            # Tiles are planned over the padded picture; the padding is made here, at its right and bottom.
+            rows = Span(start=tile.rows.start, stop=min(tile.rows.stop, height))
+            columns = Span(start=tile.columns.start, stop=min(tile.columns.stop, width))
+            return pad_to_multiple(read(rows, columns).to(self.device), self.size_multiple)[0]
+
+        share = getattr(self.model, "share", None) if self.share == "auto" and len(tiles) > 1 else None
+        sample = []
+        if share is not None:
+            padded = (tiles[-1].rows.stop, tiles[-1].columns.stop)
+            side = min(SHARE_SIDE, tiles[0].rows.size, tiles[0].columns.size)
+            sample = windows(*padded, side, SHARE_PER_AXIS, self.size_multiple)
+        with torch.inference_mode(), self._bar(len(tiles) + len(sample)):
+            condition = None if share is None else share(load(tile) for tile in sample)
+
+            def run(tile: Tile) -> Tensor:
+                return self.model(load(tile)) if condition is None else self.model(load(tile), condition)
+
+            for top, band in blend(tiles, map(run, tiles)):
+                if not bool(band.isfinite().all()):
+                    raise ModelError(
+                        "the model's result is not finite; its weights are damaged or do not fit the picture",
+                        code="non_finite",
+                    )
+                write(top, band[:, :, : height - top, :width])
+
+    def _overlap(self, side: int | None) -> int:
+        if self.overlap is not None:
+            return self.overlap
+        return 0 if side is None else min(max(side // 8, 16), 64)
+
+    @contextmanager
+    def _bar(self, passes: int) -> Generator[None]:
+        """A progress bar that moves with every layer of the model, over so many passes through it."""
+        if self.progress is False:
+            yield
+            return
+        leaves = [module for module in self.model.modules() if not any(True for _ in module.children())]
+        disable = (
+            None if self.progress is None else False
+        )  # None: tqdm decides by whether stderr is a terminal
+        bar: tqdm[Any] = tqdm(
+            total=len(leaves) * passes,
+            delay=1,
+            leave=False,
+            disable=disable,
+            bar_format="{percentage:3.0f}% |{bar:40}| {elapsed} < {remaining}",
+        )
+
+        def advance(*_: object) -> None:
+            bar.update()
+
+        hooks = [] if bar.disable else [leaf.register_forward_hook(advance) for leaf in leaves]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            bar.close()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one.
+
+    Raises:
+        UsageError: there is no such device here.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"device: expected one of {', '.join(DEVICES)}, got {name!r}")
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
+    if not present[name]:
+        raise UsageError(f"device: this machine has no {name}; use auto or cpu")
+    return torch.device(name)
