@@ -59,6 +59,7 @@ __all__ = [
     "Header",
     "Metadata",
     "Picture",
+    "check_holds",
     "check_writable",
     "decode",
     "encode",
@@ -997,7 +998,7 @@ def encode(picture: Picture, kind: Format, *, quality: int | None = None) -> byt
     _check_array(picture.pixels)
     array = _interleaved(picture)
     height, width, bands = array.shape
-    _check_holds(picture, kind, width, height)
+    _check_holds(picture, kind)
 
     scale = {"uint8": ("uchar", "b-w", "srgb"), "uint16": ("ushort", "grey16", "rgb16")}
     vips_format, grey, rgb = scale.get(array.dtype.name, ("float", "b-w", "srgb"))
@@ -1030,6 +1031,16 @@ def check_writable(path: str | os.PathLike[str], overwrite: bool = False) -> Non
     """
     _format_of_target(path)
     check_storable(path, overwrite=overwrite)
+
+
+def check_holds(picture: Picture, path: str | os.PathLike[str]) -> None:
+    """Find out whether the format that `path` names could hold `picture`, before any long work.
+
+    Raises:
+        UsageError: ``format_cannot_hold``.
+        OutputError: ``output_unsupported``.
+    """
+    _check_holds(picture, _format_of_target(path))
 
 
 def _format_of_target(path: str | os.PathLike[str]) -> Format:
@@ -1066,7 +1077,8 @@ def _interleaved(picture: Picture) -> Pixels:
     return array
 
 
-def _check_holds(picture: Picture, kind: Format, width: int, height: int) -> None:
+def _check_holds(picture: Picture, kind: Format) -> None:
+    height, width = picture.pixels.shape[:2]
     why = None
     if picture.alpha is not None and kind == "jpeg":
         why = "JPEG has no alpha channel; store it as .png, .tiff, .webp or .avif"

@@ -140,6 +140,7 @@ def run_jobs(
             limit = {} if max_pixels is None else {"max_pixels": max_pixels}
             before = image.read(job.source, keep_gps=keep_gps, **limit)
             _check_targets(job, overwrite=overwrite)
+            image.check_holds(before, job.target)
             after = restore(before)
             _make_folder(job.target.parent)
             image.write(after, job.target, overwrite=overwrite, quality=quality)

@@ -48,9 +48,8 @@ class Restorer:
     """Restores pictures with one model.
 
     Args:
-        model: a name of the zoo, the path of a .safetensors file, or a module, which is then moved to
-        `device`
-            and put in eval mode; None for the zoo's default on `device`.
+        model: a name of the zoo, the path of a .safetensors file, or a module, which is then moved to the
+            device and put in eval mode; None for the zoo's default on `device`.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
         tile: "auto" (tiles where the whole picture would not fit in free memory), "off", or the longest side
             of a tile in pixels.
