@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -131,3 +133,33 @@ def test_the_shared_condition_of_two_tiles_is_neither_tiles_own() -> None:
     torch.testing.assert_close(
         model(left, both), model(left, model.share([right, left])), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("targets", ["none", "qk"])
+def test_tiles_that_share_are_nearer_to_the_whole_with_every_round(targets: str) -> None:
+    model = tiny(targets=targets)
+    whole = image(128, 128) * torch.linspace(0.1, 1, 128)
+    tiles = [whole[..., top : top + 64, left : left + 64] for top in (0, 64) for left in (0, 64)]
+    inside = model(whole)[..., 16:48, 80:112]  # of the second tile, away from its borders
+
+    def distance(condition: Any) -> float:
+        return (model(tiles[1], condition)[..., 16:48, 16:48] - inside).abs().mean().item()
+
+    alone, once, twice = distance(None), distance(model.share(tiles, 1)), distance(model.share(tiles, 2))
+    assert once < 0.5 * alone
+    assert twice < once
+
+
+def test_sharing_hears_only_its_own_thread() -> None:
+    model, tile = tiny(), image()
+    expected = model.share([tile])
+
+    def interfere(*_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            with ThreadPoolExecutor(1) as other:
+                other.submit(model, image(seed=5)).result()
+
+    hook = model.unet.stem.register_forward_hook(interfere)
+    shared = model.share([tile])
+    hook.remove()
+    torch.testing.assert_close(model(tile, shared), model(tile, expected))

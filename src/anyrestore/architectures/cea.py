@@ -20,10 +20,11 @@ Unusual here: ``stem_scale = 2`` (ours, for CPUs) runs the whole U-Net at half t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,13 +37,23 @@ from anyrestore.conditioning.hyper_adapter import (
     merge_contexts,
 )
 from anyrestore.conditioning.low_rank import LowRankAssembly, rank_norm
+from anyrestore.layers.attention import Similarity, add_similarities
 from anyrestore.layers.transformer import TransformerBlock
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image
 
 Targets = Literal["none", "q", "k", "v", "qk", "qkv", "ffn"]
-#: Per decoder stage, per block: that block's factors, or None for a block without a hyper-adapter.
-Condition = Sequence[Sequence[Factors | None]]
+
+
+class BlockCondition(NamedTuple):
+    """What a block takes from a whole picture instead of from the part of it that it sees."""
+
+    similarity: Similarity | None = None
+    factors: Factors | None = None  # of a block with a hyper-adapter
+
+
+#: Per stage, in the order in which an image passes them, per block.
+Condition = Sequence[Sequence[BlockCondition]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,28 +131,33 @@ class CEABlock(TransformerBlock):
         bases, directions = (self.normalise(factor) for factor in factors[name])
         return value + self.assembly[name](x, bases, directions)
 
-    def forward(self, x: Features, factors: Factors | None = None) -> Features:
-        """(b c h w) in and out; ``factors`` replace those that the block would generate from ``x``."""
+    def forward(
+        self, x: Features, similarity: Similarity | None = None, factors: Factors | None = None
+    ) -> Features:
+        """(b c h w) in and out; ``similarity`` and ``factors`` replace those that ``x`` itself would give."""
         normed = self.norm_attention(x)
         if "ffn" in self.assembly:
-            x = x + self.attention(normed)
+            x = x + self.attention(normed, similarity)
             normed = self.norm_feedforward(x)
             own: Factors = self.adapter(normed) if factors is None else factors
             return x + self.feedforward(self.update("ffn", normed, normed, own))
         own = self.adapter(normed) if factors is None else factors
-        projections = zip("qkv", self.attention.project(normed), strict=True)
-        x = x + self.attention.attend(*(self.update(name, value, normed, own) for name, value in projections))
+        q, k, v = (
+            self.update(name, value, normed, own)
+            for name, value in zip("qkv", self.attention.project(normed), strict=True)
+        )
+        x = x + self.attention.attend(q, k, v, similarity)
         return x + self.feedforward(self.norm_feedforward(x))
 
 
-class DecoderStage(nn.ModuleList):
-    """Blocks one after another, some of them with a hyper-adapter."""
+class Stage(nn.ModuleList):
+    """Blocks one after another."""
 
-    def forward(self, x: Features, factors: Sequence[Factors | None] | None = None) -> Features:
-        """(b c h w) in and out; ``factors[i]``, where not None, goes to block i."""
+    def forward(self, x: Features, condition: Sequence[BlockCondition] | None = None) -> Features:
+        """(b c h w) in and out; ``condition[i]``, where given, goes to block i."""
         for i, block in enumerate(self):
-            given = None if factors is None else factors[i]
-            x = block(x) if given is None else block(x, given)
+            given = BlockCondition() if condition is None else condition[i]
+            x = block(x, *given) if isinstance(block, CEABlock) else block(x, given.similarity)
         return x
 
 
@@ -157,12 +173,12 @@ class CEA(nn.Module):
 
         def encoder(channels: int, level: int) -> nn.Module:
             depth = (*config.encoder, config.latent)[level]
-            return nn.Sequential(*(plain(channels, level) for _ in range(depth)))
+            return Stage(plain(channels, level) for _ in range(depth))
 
         def decoder(channels: int, level: int) -> nn.Module:
             step = 2 if config.placement == "alternate" else 1
             adapted = config.targets != "none"
-            return DecoderStage(
+            return Stage(
                 CEABlock(channels, config.heads[level], config)
                 if adapted and i % step == 0
                 else plain(channels, level)
@@ -170,7 +186,7 @@ class CEA(nn.Module):
             )
 
         def refinement(channels: int, level: int) -> nn.Module:
-            return nn.Sequential(*(plain(channels, level) for _ in range(config.refinement)))
+            return Stage(plain(channels, level) for _ in range(config.refinement))
 
         self.unet = UNet(
             width=config.width,
@@ -189,48 +205,44 @@ class CEA(nn.Module):
 
         Args:
             image: RGB, nominally in [0, 1]; height and width multiples of ``size_multiple``.
-            condition: factors to use instead of the image's own, from :meth:`share`.
+            condition: what to use of a whole picture instead of the image's own, from :meth:`share`.
 
         Raises:
             ValueError: the size is not a multiple of ``size_multiple``.
         """
         return self.unet(image, condition)
 
-    def adapters(self) -> list[list[HyperAdapter | None]]:
-        """Per decoder stage and block, the hyper-adapter that looks at the image, or None."""
-        found = [[getattr(block, "adapter", None) for block in stage] for stage in self._stages()]
-        return [
-            [adapter if isinstance(adapter, HyperAdapter) else None for adapter in stage] for stage in found
-        ]
-
     @torch.no_grad()
-    def share(self, tiles: Iterable[Image]) -> Condition:
-        """Factors for a whole picture from (some of) its tiles, to be given to every tile as ``condition``.
+    def share(self, tiles: Iterable[Image], rounds: int = 2) -> Condition:
+        """What a whole picture's tiles need to know of it, from (some of) its tiles.
 
-        Each tile is restored once with the factors of its own; what the hyper-adapters saw in all of them is
-        merged. Exact for the first hyper-adapter up to the tiles' own attention; later ones see features that
-        were made with per-tile factors.
+        Attention between channels and the hyper-adapters look at the whole image. What they see in the tiles
+        is merged over all of them: the similarities add up, the adapters' contexts are averaged by their
+        masses. Each is exact for the features it is given; in the first round those were still made by every
+        tile on its own, in the next ones with what the round before has found.
 
         Args:
             tiles: tensors (1 3 h w) of one picture; sizes may differ.
+            rounds: passes over the tiles, at least 1.
+
+        Returns:
+            To be given to every tile as ``condition``.
         """
-        adapters = self.adapters()
-        seen = {
-            id(adapter): list[Context]() for stage in adapters for adapter in stage if adapter is not None
-        }
-        with ExitStack() as hooks:
-            for stage in adapters:
-                for adapter in filter(None, stage):
-                    _hook(hooks, adapter.generator, _store(seen[id(adapter)]))
-            for tile in tiles:
-                self(tile)
-        return [
-            [
-                None if adapter is None else adapter.decode(merge_contexts(seen[id(adapter)]))
-                for adapter in stage
+        parts = list(tiles)
+        condition: Condition = [[BlockCondition() for _ in stage] for stage in self._stages()]
+        for _ in range(rounds):
+            seen = [[(list[Similarity](), list[Context]()) for _ in stage] for stage in self._stages()]
+            with ExitStack() as hooks:
+                for stage, founds, givens in zip(self._stages(), seen, condition, strict=True):
+                    for block, found, given in zip(stage, founds, givens, strict=True):
+                        _listen(hooks, block, found, given)
+                for part in parts:
+                    self(part)
+            condition = [
+                [_merge(block, *found) for block, found in zip(stage, founds, strict=True)]
+                for stage, founds in zip(self._stages(), seen, strict=True)
             ]
-            for stage in adapters
-        ]
+        return condition
 
     @torch.no_grad()
     def routing_maps(self, image: Image) -> dict[str, Tensor]:
@@ -243,8 +255,8 @@ class CEA(nn.Module):
         maps = dict[str, list[Tensor]]()
         shapes = dict[str, list[Tensor]]()
         with ExitStack() as hooks:
-            for i, stage in enumerate(self._stages()):
-                for j, block in enumerate(stage):
+            for i, stage in enumerate(self.unet.decoder):
+                for j, block in enumerate(cast("Stage", stage)):
                     for target, assembly in getattr(block, "assembly", {}).items():
                         name = f"decoder.{i}.{j}.{target}"
                         maps[name], shapes[name] = [], []
@@ -253,23 +265,51 @@ class CEA(nn.Module):
             self(image)
         return {name: found[0].unflatten(-1, shapes[name][0].shape[-2:]) for name, found in maps.items()}
 
-    def _stages(self) -> list[DecoderStage]:
-        return [stage for stage in self.unet.decoder if isinstance(stage, DecoderStage)]
+    def _stages(self) -> list[Stage]:
+        return cast("list[Stage]", self.unet.stages)
 
 
 def _identity(factor: Tensor) -> Tensor:
     return factor
 
 
-def _store(into: list[Any]) -> Callable[..., None]:
-    """A forward hook that appends a module's output to a list."""
+def _merge(block: nn.Module, similarities: list[Similarity], contexts: list[Context]) -> BlockCondition:
+    """What the tiles' similarities and contexts are together."""
+    adapter = getattr(block, "adapter", None)
+    factors = adapter.decode(merge_contexts(contexts)) if isinstance(adapter, HyperAdapter) else None
+    return BlockCondition(add_similarities(similarities), factors)
 
-    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+
+def _listen(
+    stack: ExitStack,
+    block: nn.Module,
+    into: tuple[list[Similarity], list[Context]],
+    given: BlockCondition,
+) -> None:
+    """Store what the block's attention and adapter see, and let them go on with what is given."""
+    _hook(stack, cast("TransformerBlock", block).attention.similarity, _store(into[0], given.similarity))
+    adapter = getattr(block, "adapter", None)
+    if isinstance(adapter, HyperAdapter):
+        _hook(stack, adapter.generator, _store(into[1]))
+        _hook(stack, adapter, _store([], given.factors))
+
+
+def _store(into: list[Any], replacement: object = None) -> Callable[..., object]:
+    """A forward hook that stores a module's output, and replaces it unless the replacement is None.
+
+    It hears only the thread that made it: others may be using the same model.
+    """
+    owner = threading.get_ident()
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
+        if threading.get_ident() != owner:
+            return None
         into.append(output)
+        return replacement
 
     return hook
 
 
-def _hook(stack: ExitStack, module: nn.Module, hook: Callable[..., None]) -> None:
+def _hook(stack: ExitStack, module: nn.Module, hook: Callable[..., object]) -> None:
     """Register a forward hook that the stack removes again."""
     stack.callback(module.register_forward_hook(hook).remove)

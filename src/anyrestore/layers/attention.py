@@ -2,15 +2,55 @@
 
 Attention between channels instead of pixels: its map is (c/k) x (c/k) per head, so its cost is linear in
 the number of pixels. It is global: every output pixel depends, through the map, on the whole input.
+
+Unusual: q and k are not normalised before their product; the product is divided by their norms, which is
+the same and moves less memory. Products and squares are sums over pixels, so those of several tiles add up to
+those of the whole picture: a tile that is given them attends as if it saw all of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple, cast
+
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anyrestore.types import Features
+
+
+class Similarity(NamedTuple):
+    """What attention between channels needs to know of an image; every entry is a sum over its pixels."""
+
+    products: Float[Tensor, "b k d d"]  # of every channel of q with every channel of k, per head
+    q_squares: Float[Tensor, "b k d"]
+    k_squares: Float[Tensor, "b k d"]
+
+    def cosine(self) -> Float[Tensor, "b k d d"]:
+        """Cosine of the angle between every channel of q and every channel of k."""
+        q_norm, k_norm = (squares.sqrt().clamp_min(1e-12) for squares in (self.q_squares, self.k_squares))
+        return self.products / q_norm.unsqueeze(-1) / k_norm.unsqueeze(-2)
+
+
+def add_similarities(parts: Iterable[Similarity]) -> Similarity:
+    """The similarity of all parts' pixels together."""
+    products, q_squares, k_squares = zip(*parts, strict=True)
+    return Similarity(*(torch.stack(items).sum(dim=0) for items in (products, q_squares, k_squares)))
+
+
+class ChannelSimilarity(nn.Module):
+    """q and k (b k d n), heads k of d channels and n pixels -> :class:`Similarity`."""
+
+    def forward(self, q: Float[Tensor, "b k d n"], k: Float[Tensor, "b k d n"]) -> Similarity:
+        """Sums over the pixels."""
+        return Similarity(q @ k.transpose(-2, -1), _squares(q), _squares(k))
+
+
+def _squares(x: Tensor) -> Tensor:
+    """Sum of squares over the last axis, in one pass; torch's stub leaves the norm untyped."""
+    norm = cast("Tensor", torch.linalg.vector_norm(x, dim=-1))  # pyright: ignore[reportUnknownMemberType]
+    return norm.square()
 
 
 class TransposedAttention(nn.Module):
@@ -32,6 +72,7 @@ class TransposedAttention(nn.Module):
                 "choose another width or number of heads"
             )
         self.heads = heads
+        self.similarity = ChannelSimilarity()
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.depthwise = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False)
@@ -42,16 +83,23 @@ class TransposedAttention(nn.Module):
         q, k, v = self.to_qkv(x).chunk(3, dim=1)
         return q, k, v
 
-    def attend(self, q: Features, k: Features, v: Features) -> Features:
-        """Mix channels: depthwise 3x3 on q, k, v, then attention over channels and the 1x1 output."""
+    def attend(self, q: Features, k: Features, v: Features, similarity: Similarity | None = None) -> Features:
+        """Mix channels: depthwise 3x3 on q, k, v, then attention over channels and the 1x1 output.
+
+        Args:
+            q: queries (b c h w), likewise k and v.
+            k: keys.
+            v: values.
+            similarity: of the whole picture that this is a part of; None for the part's own.
+        """
         batch, _, height, width = q.shape
         heads = (batch, self.heads, -1, height * width)
         q, k, v = self.depthwise(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)
-        q, k, v = q.reshape(heads), k.reshape(heads), v.reshape(heads)  # b k c/k n
-        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
-        attention = torch.softmax((q @ k.transpose(-2, -1)) * self.temperature, dim=-1)
+        q, k, v = q.reshape(heads), k.reshape(heads), v.reshape(heads)  # b k d n
+        seen: Similarity = self.similarity(q, k) if similarity is None else similarity
+        attention = torch.softmax(seen.cosine() * self.temperature, dim=-1)
         return self.to_out((attention @ v).reshape(batch, -1, height, width))
 
-    def forward(self, x: Features) -> Features:
-        """Attention of ``x`` (b c h w) to itself, same shape out."""
-        return self.attend(*self.project(x))
+    def forward(self, x: Features, similarity: Similarity | None = None) -> Features:
+        """Attention of ``x`` (b c h w) to itself, same shape out; ``similarity`` as in :meth:`attend`."""
+        return self.attend(*self.project(x), similarity)

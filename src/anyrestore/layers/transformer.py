@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from anyrestore.layers.attention import TransposedAttention
+from anyrestore.layers.attention import Similarity, TransposedAttention
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import BiasFreeLayerNorm
 from anyrestore.types import Features
@@ -20,7 +20,12 @@ class TransformerBlock(nn.Module):
         self.norm_feedforward = BiasFreeLayerNorm(channels)
         self.feedforward = GatedFeedForward(channels, expansion)
 
-    def forward(self, x: Features) -> Features:
-        """Return the block's output, same shape as ``x``."""
-        x = x + self.attention(self.norm_attention(x))
+    def forward(self, x: Features, similarity: Similarity | None = None) -> Features:
+        """Return the block's output, same shape as ``x``.
+
+        Args:
+            x: features (b c h w).
+            similarity: of the channels in the whole picture that ``x`` is a part of; None for ``x``'s own.
+        """
+        x = x + self.attention(self.norm_attention(x), similarity)
         return x + self.feedforward(self.norm_feedforward(x))

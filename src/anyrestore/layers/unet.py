@@ -55,27 +55,35 @@ class UNet(nn.Module):
         self.refinement = refinement(width, 0)
         self.head = ToImage(width, stem_scale)
 
-    def encode(self, image: Image) -> tuple[Tensor, list[Tensor]]:
+    @property
+    def stages(self) -> list[nn.Module]:
+        """Every stage, in the order in which an image passes them."""
+        return [*self.encoder, *self.decoder, self.refinement]
+
+    def encode(self, image: Image, conditions: Sequence[Any] | None = None) -> tuple[Tensor, list[Tensor]]:
         """Return the latent (b 8C h/8 w/8) and the skips of levels 0, 1, 2."""
         x, skips = self.stem(image), list[Tensor]()
-        for stage, down in zip(self.encoder[:-1], self.down, strict=True):
-            x = stage(x)
+        for i, (stage, down) in enumerate(zip(self.encoder[:-1], self.down, strict=True)):
+            x = _pass(stage, x, conditions, i)
             skips.append(x)
             x = down(x)
-        return self.encoder[-1](x), skips
+        return _pass(self.encoder[-1], x, conditions, len(skips)), skips
 
     def decode(
         self, latent: Tensor, skips: Sequence[Tensor], conditions: Sequence[Any] | None = None
     ) -> Tensor:
-        """Return the refined features (b C h w); ``conditions[i]``, if any, goes to decoder stage i."""
+        """Return the refined features (b C h w)."""
         x = latent
         for i, (up, fuse, stage) in enumerate(zip(self.up, self.fuse, self.decoder, strict=True)):
             x = fuse(torch.cat([up(x), skips[-1 - i]], dim=1))
-            x = stage(x) if conditions is None else stage(x, conditions[i])
-        return self.refinement(x)
+            x = _pass(stage, x, conditions, len(self.encoder) + i)
+        return _pass(self.refinement, x, conditions, -1)
 
     def forward(self, image: Image, conditions: Sequence[Any] | None = None) -> Image:
-        """Restore ``image`` (b 3 h w), h and w multiples of ``size_multiple``."""
+        """Restore ``image`` (b 3 h w), h and w multiples of ``size_multiple``.
+
+        ``conditions[i]``, if given, is handed to ``stages[i]`` beside the features.
+        """
         height, width = image.shape[-2:]
         if height % self.size_multiple or width % self.size_multiple:
             raise ValueError(
@@ -83,5 +91,9 @@ class UNet(nn.Module):
                 f"came {height} x {width}; "
                 "pad with anyrestore.layers.padding.pad_to_multiple, or use anyrestore.Restorer"
             )
-        latent, skips = self.encode(image)
+        latent, skips = self.encode(image, conditions)
         return image + self.head(self.decode(latent, skips, conditions))
+
+
+def _pass(stage: nn.Module, x: Tensor, conditions: Sequence[Any] | None, index: int) -> Tensor:
+    return stage(x) if conditions is None else stage(x, conditions[index])
