@@ -58,3 +58,18 @@ def test_bad_input_and_existing_output(command: Any, source: Path, tmp_path: Pat
     assert command("degrade", source, *arguments).code == 4
     assert (tmp_path / "b.png").read_bytes() == b"old"
     assert command("degrade", source, *arguments, "--overwrite").code == 0
+
+
+def test_rain_from_a_folder_of_streak_layers(command: Any, source: Path, tmp_path: Path) -> None:
+    layer = np.zeros((9, 13), np.uint8)
+    layer[:, 6] = 255
+    (tmp_path / "streaks").mkdir()
+    image.write(Picture(pixels=layer), tmp_path / "streaks" / "one.png")
+    arguments = ("-o", tmp_path / "b.png", "--recipe", "rain:1", "--streaks", tmp_path / "streaks")
+    assert command("degrade", source, *arguments).code == 0
+    before, after = (image.read(path).pixels for path in (source, tmp_path / "b.png"))
+    changed = (before != after).reshape(before.shape[0], before.shape[1], -1).any(axis=2)
+    assert changed.any()
+    assert all(column.all() or not column.any() for column in changed.T)  # upright streaks, whole columns
+    (tmp_path / "empty").mkdir()
+    assert command("degrade", source, *arguments[:-1], tmp_path / "empty", "--overwrite").code == 3

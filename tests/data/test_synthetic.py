@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from anyrestore.data.crops import random_crop, random_scaled_crop, random_symmetry
+from anyrestore.data.crops import covering_crop, random_crop, random_scaled_crop, random_symmetry
 from anyrestore.data.synthetic import TASKS, CompositeSource, draw_tasks
 from anyrestore.errors import DataError, InputError
 
@@ -99,6 +99,14 @@ def test_crops_reach_every_corner_and_small_pictures_are_extended() -> None:
     corners = {random_crop([picture], 2, seeded(seed))[0][0, 0, 0].item() for seed in range(40)}
     assert corners == {0.0, 1.0, 3.0, 4.0}
     assert random_crop([picture], 5, seeded())[0].shape == (1, 5, 5)
+
+
+def test_layers_cover_pictures_larger_than_themselves() -> None:
+    layer = torch.arange(12.0).view(1, 3, 4)
+    window = covering_crop(layer, 7, 3, seeded())
+    assert window.shape == (1, 7, 3)
+    assert set(window.unique().tolist()) <= set(range(12))
+    assert torch.equal(covering_crop(layer, 3, 4, seeded()), layer)
 
 
 def test_large_pictures_are_sometimes_halved() -> None:

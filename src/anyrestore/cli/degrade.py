@@ -29,6 +29,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         default=0,
         help="of all that is random, for each picture (default: 0)",
     )
+    parser.add_argument(
+        "--streaks", type=Path, metavar="DIR", help="rain from a folder of grey streak layers, not rendered"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
     return parser
 
@@ -39,15 +42,24 @@ def run(args: argparse.Namespace) -> int:
 
     from anyrestore import image  # noqa: PLC0415
     from anyrestore.cli.follow import follow  # noqa: PLC0415
+    from anyrestore.data.crops import covering_crop, draw  # noqa: PLC0415
+    from anyrestore.data.images import list_pictures, load_pictures  # noqa: PLC0415
     from anyrestore.degradations import compose  # noqa: PLC0415
     from anyrestore.inference import jobs as batch  # noqa: PLC0415
 
     recipe = compose.parse_recipe(args.recipe)
+    layers = list_pictures(args.streaks) if args.streaks is not None else []
 
     def degrade(picture: Picture) -> Picture:
         generator = torch.Generator().manual_seed(args.seed)
         with torch.inference_mode():
-            degraded = compose.degrade(image.to_tensor(picture.pixels), recipe, generator)
+            clean = image.to_tensor(picture.pixels)
+            streaks = None
+            if layers:
+                (layer,) = load_pictures([layers[draw(0, len(layers), generator)]], grey=True, progress=False)
+                height, width = clean.shape[-2:]
+                streaks = covering_crop(layer, height, width, generator).float()[None] / 255
+            degraded = compose.degrade(clean, recipe, generator, streaks=streaks)
         return dataclasses.replace(picture, pixels=image.from_tensor(degraded, like=picture.pixels))
 
     jobs = batch.plan_jobs([Path(args.input)], args.output)

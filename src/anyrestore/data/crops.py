@@ -43,6 +43,16 @@ def random_scaled_crop(picture: Tensor, size: int, generator: torch.Generator) -
     return F.avg_pool2d(crop.float(), 2).round().to(crop.dtype) if halved else crop
 
 
+def covering_crop(layer: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """A random window (c height width) of a layer (c h w), mirrored until it is large enough."""
+    for axis, wanted in ((-2, height), (-1, width)):
+        while layer.shape[axis] < wanted:
+            layer = torch.cat([layer, layer.flip(axis)], dim=axis)
+    top = draw(0, layer.shape[-2] - height + 1, generator)
+    left = draw(0, layer.shape[-1] - width + 1, generator)
+    return layer[..., top : top + height, left : left + width]
+
+
 def random_symmetry(pictures: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
     """One of the eight flips and rotations of a square, the identity among them, for all pictures alike."""
     turns, flip = draw(0, 4, generator), draw(0, 2, generator)

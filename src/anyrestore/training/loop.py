@@ -101,7 +101,6 @@ class Trainer:
         self.source = CompositeSource(data, run.layout, device=self.device, limit=limit, progress=progress)
         held_out = CompositeSource(data, run.layout, part="validation", limit=limit, progress=progress)
         self.validation = _validation(held_out, run.seed)
-        self.compiled: nn.Module = self.model
         self._stop: int | None = None
 
     @property
@@ -211,7 +210,7 @@ class Trainer:
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """The gradient of a part of a batch of ``of`` images, and that part's losses per image."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            restored = self.compiled(degraded)
+            restored = self.model(degraded)
         per_image = reconstruction(restored.float(), clean, self.run.fourier_weight)
         loss = balance(per_image, self.run.balance, weights=weights, floor=self.run.floor) * (
             len(degraded) / of
