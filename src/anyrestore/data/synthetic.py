@@ -37,6 +37,16 @@ from anyrestore.types import Image
 TASKS = ("clean", "noise", "rain", "haze", "snow", "low_light", "blur", "jpeg", "mixture", "pair")
 _SCENE = ("low_light", "rain", "snow", "haze")
 _CAMERA = ("blur", "noise", "jpeg")
+# How readily a kind gets into a mixture: what changes the whole picture is the hardest to see in company.
+_MIXTURE = {
+    "low_light": 2.0,
+    "haze": 2.0,
+    "rain": 1.5,
+    "snow": 1.5,
+    "noise": 1.5,
+    "blur": 1.0,
+    "jpeg": 1.0,
+}
 
 Strength = Float[Tensor, "b"]
 
@@ -243,8 +253,9 @@ def _draw_recipe(task: str, generator: torch.Generator) -> tuple[str, ...]:
     if task != "mixture":
         return (task,)
     count = 2 + draw(0, 2, generator)
-    kinds = (*_SCENE, *_CAMERA)
-    chosen = [kinds[i] for i in shuffled(len(kinds), generator)]
+    kinds, shares = list(_MIXTURE), torch.tensor(list(_MIXTURE.values()))
+    order = torch.multinomial(shares, len(kinds), generator=generator)
+    chosen = [kinds[int(i)] for i in order]
     if "snow" in chosen[:count] and "rain" in chosen[:count]:  # CDD-11 never has both
         chosen.remove("snow")
     return tuple(chosen[:count])

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
-from anyrestore.training.recipes.composite import cea_t_composite
+from anyrestore.training.recipes.composite import cea_t_composite, cea_t_continued
 from anyrestore.training.run import Run
 
-RECIPES: dict[str, Callable[[], Run]] = {"cea-t-composite": cea_t_composite}
+RECIPES: dict[str, Callable[[], Run]] = {
+    "cea-t-composite": cea_t_composite,
+    "cea-t-continued": cea_t_continued,
+}
