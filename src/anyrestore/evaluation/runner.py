@@ -21,6 +21,7 @@ from tqdm import tqdm
 from anyrestore.errors import ModelError
 from anyrestore.evaluation.benchmarks import Benchmark, Sample, check_present
 from anyrestore.evaluation.protocols import Protocol
+from anyrestore.inference.memory import keep_freed_memory
 from anyrestore.layers.padding import crop_to, pad_to_multiple
 
 __all__ = ["ImageScore", "Score", "evaluate", "identity"]
@@ -132,6 +133,8 @@ def evaluate(
         ModelError: The model's output has another shape than its input, or is not finite.
     """
     check_present(benchmarks, root)
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     scores: list[Score] = []
     with _eval_mode(model), torch.inference_mode():
         for benchmark in benchmarks:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from anyrestore.data.synthetic import TASKS, Batch, CompositeSource, draw_tasks
 from anyrestore.errors import DataError
+from anyrestore.inference.memory import keep_freed_memory
 from anyrestore.storage import store_bytes
 from anyrestore.training.checkpoint import State, load_checkpoint, save_checkpoint
 from anyrestore.training.objective import balance, reconstruction
@@ -79,6 +80,8 @@ class Trainer:
             progress,
         )
         self.save_every, self.score_every = save_every, score_every
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.workers, cores = workers, max(1, torch.get_num_threads() // workers)
         self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores,))
         if workers > 1:

@@ -1,7 +1,7 @@
 """Weights as safetensors files whose header says which network they belong to.
 
-Never pickle. safetensors has no checksum of its own, so the weights that ship are checked against the
-SHA-256 in the catalogue, over the very bytes that are then used.
+Pickled files are never read. safetensors has no checksum of its own, so the weights that ship are checked
+against the SHA-256 in the catalogue, over the very bytes that are then used.
 """
 
 from __future__ import annotations
