@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,18 @@ def test_a_folder_of_another_run_is_left_alone(finished: Path, training_root: Pa
     assert (finished / "checkpoint.safetensors").read_bytes() == before
 
 
-def test_a_damaged_checkpoint_is_no_silent_restart(training_root: Path, tmp_path: Path) -> None:
-    trainer(training_root, tmp_path).save()
+def test_a_run_stopped_before_its_first_step_goes_on(training_root: Path, tmp_path: Path) -> None:
+    trainer(training_root, tmp_path).train(seconds=0)
+    again = trainer(training_root, tmp_path)
+    assert again.step == 0
+    assert again._update(again._batch(0)) is not None
+
+
+def test_a_damaged_checkpoint_is_no_silent_restart(
+    finished: Path, training_root: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    assert trainer(training_root, tmp_path).step == 6
     data = (tmp_path / "checkpoint.safetensors").read_bytes()
     (tmp_path / "checkpoint.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match="damaged"):

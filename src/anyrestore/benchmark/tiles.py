@@ -1,4 +1,4 @@
-"""What tiling costs in fidelity: a picture restored whole and in tiles, with and without shared factors.
+"""What tiling costs in fidelity: a picture restored whole and in tiles, with and without sharing.
 
 Attention in these networks is global over channels, and hyper-adapters look at the whole picture, so tiles
 are not exact; the question is by how much they differ, and whether that shows.
@@ -22,7 +22,7 @@ class TileDifference:
     """Tiles against the whole picture, mean over the pictures."""
 
     side: int  # longest side of a tile in pixels
-    share: bool  # whether the tiles shared the hyper-adapters' factors
+    share: bool  # whether the tiles shared what the model saw of the whole
     psnr_to_whole: float  # dB; inf where equal
     largest: float  # largest difference of a value, on the 0-255 scale
     seconds: float  # of the tiles, in units of the whole picture's time

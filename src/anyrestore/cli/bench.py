@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
     model = zoo.default_model() if args.model is None else args.model
     pictures = (image.to_tensor(image.read(path).pixels) for path in args.inputs)
     terminal.say(f"{model}, {len(args.inputs)} pictures: tiles against the whole picture")
-    terminal.say("side  factors   PSNR to whole   largest difference   time / whole")
+    terminal.say("side  tiles     PSNR to whole   largest difference   time / whole")
     for row in compare_tiles(model, pictures, args.side or [256]):
-        factors = "shared" if row.share else "own"
+        tiles = "shared" if row.share else "own"
         terminal.say(
-            f"{row.side:4}  {factors:7} {row.psnr_to_whole:12.2f} dB {row.largest:14.1f} / 255"
+            f"{row.side:4}  {tiles:7} {row.psnr_to_whole:12.2f} dB {row.largest:14.1f} / 255"
             f" {row.seconds:14.2f}"
         )
     return terminal.OK

@@ -131,9 +131,10 @@ class CompositeSource:
             raise DataError(f"expected blur kernels at {path}, found no file; check the data directory")
         with np.load(path, allow_pickle=False) as stored:
             kernels = [torch.as_tensor(stored[name], dtype=torch.float32) for name in sorted(stored.files)]
-        kernels = [
-            k for k in kernels if bool((k >= 0).all())
-        ]  # negative lobes: a resampling filter, not a blur
+        # Negative lobes: a resampling filter, not a blur.
+        kernels = [k for k in kernels if bool((k >= 0).all())]
+        if not kernels:
+            raise DataError(f"expected blur kernels without negative values in {path}, found none")
         size = max(max(k.shape) for k in kernels) | 1
         return [_centre_pad(k / k.sum(), size) for k in kernels]
 

@@ -49,7 +49,7 @@ def load_checkpoint(path: Path, model: nn.Module, average: State, optimizer: tor
         model.load_state_dict({k: tensors[f"model.{k}"] for k in model.state_dict()})
         for key, value in average.items():
             value.copy_(tensors[f"average.{key}"])
-        for name, parameter in model.named_parameters():
+        for name, parameter in model.named_parameters() if step else ():  # Adam has no state before a step
             optimizer.state[parameter] = {
                 key: tensors[f"adam.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
                 for key in ("step", "exp_avg", "exp_avg_sq")
@@ -57,7 +57,6 @@ def load_checkpoint(path: Path, model: nn.Module, average: State, optimizer: tor
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise DataError(
             f"expected a checkpoint of this run in {path}, but it is damaged or of another network "
-            f"({error}); "
-            "choose another output folder, or remove it to start again"
+            f"({error}); choose another output folder, or remove it to start again"
         ) from error
     return step
