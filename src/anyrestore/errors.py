@@ -81,7 +81,11 @@ class ModelError(AnyRestoreError):
 
 
 class DataError(AnyRestoreError):
-    """A data set for training or evaluation is missing, incomplete or damaged."""
+    """A data set, or the folder of a training run, is missing, incomplete or damaged.
+
+    Codes: ``data``, ``run_differs``, ``data_differs`` (the folder holds another run, or one on other data),
+    ``checkpoints_damaged``, ``checkpoint_foreign``, ``diverged``, ``bad_pictures``.
+    """
 
     default_code = "data"
 

@@ -1,202 +1,492 @@
-"""The loop on a miniature: it learns, resumes to the bit, watches every task, refuses a foreign folder."""
+"""The engine on a miniature: learns, resumes to the bit, guards itself, refuses what is not its own."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from anyrestore.cli.main import main
-from anyrestore.cli.train import change
-from anyrestore.data.synthetic import TASKS
-from anyrestore.errors import DataError, UsageError
-from anyrestore.training.loop import Trainer
-from anyrestore.training.recipes import RECIPES
-from anyrestore.training.run import Phase, Run
+from anyrestore.errors import DataError, OutputError, UsageError
+from anyrestore.training import checkpoint, loop
+from anyrestore.training.run import Loss, Phase, Run
 from anyrestore.zoo import load_weights
 
-RUN = Run(
-    name="miniature",
-    model="tiny",
-    steps=6,
-    learning_rate=2e-3,
-    warmup=2,
-    phases=(
-        Phase(until=0.5, crop=16, batch=3, shares={"noise": 1.0}),
-        Phase(until=1.0, crop=24, batch=2, shares={"noise": 0.5, "mixture": 0.5}),
-    ),
-)
+Make = Callable[..., Any]
 
 
-def trainer(root: Path, out: Path, run: Run = RUN, **options: object) -> Trainer:
-    return Trainer(run, root, out, progress=False, **options)  # type: ignore[arg-type]
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What must not depend on how often a run was interrupted."""
+    kept = ["log.jsonl", "scores.jsonl", "weights.safetensors", "best.safetensors", "run.json"]
+    files = [folder / name for name in kept] + sorted((folder / "checkpoints").iterdir())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
-def finished(training_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(training_root: Path, miniature: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
-    trainer(training_root, out).train()
+    options = loop.Options(device="cpu", progress=False)
+    loop.Trainer(miniature, training_root, out, options).train()
     return out
 
 
-def test_a_run_leaves_weights_scores_of_every_task_and_its_own_description(finished: Path) -> None:
+def test_a_run_leaves_weights_logs_sheets_and_its_own_description(finished: Path, miniature: Run) -> None:
     assert load_weights(finished / "weights.safetensors").config.width == 8
-    scores = json.loads((finished / "scores.jsonl").read_text().splitlines()[-1])
-    assert scores.pop("step") == 6
-    assert set(scores) == set(TASKS)
-    described = json.loads((finished / "run.json").read_text())
-    assert set(described) == {f.name for f in dataclasses.fields(Run)}
-    assert described["phases"][1]["crop"] == 24
+    log, scores = lines(finished / "log.jsonl"), lines(finished / "scores.jsonl")
+    assert [line["step"] for line in log] == [2, 4, 6, 8, 9]
+    assert [line["step"] for line in scores] == [3, 6, 9]
+    assert set(scores[-1]["psnr"]) == {part.task for part in miniature.mixture.parts}
+    assert set(log[0]["losses"]) == {"noise"}
+    assert set(log[-2]["losses"]) <= {"noise", "mixture"}
+    assert log[-1]["samples"] == 4 * 4 + 5 * 2
+    speed = lines(finished / "speed.jsonl")[-1]
+    assert speed["crops_per_second"] > 0
+    assert speed["memory_mib"] > 50
+    assert 0 <= speed["waiting_for_data"] <= 1
+    assert json.loads((finished / "run.json").read_text())["phases"][1]["crop"] == 24
+    assert len(list((finished / "sheets").glob("*.png"))) == 3
+    assert list((finished / "tensorboard").iterdir())
+    best = max(scores, key=lambda line: line["mean"])["step"]
+    kept = sorted(int(p.stem[5:]) for p in (finished / "checkpoints").glob("*.json"))
+    assert kept == sorted({8, 9, best})
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(
-    finished: Path, training_root: Path, tmp_path: Path
+def test_the_average_is_what_is_stored(finished: Path) -> None:
+    state = load_file(finished / "checkpoints" / "step-000000009.safetensors")
+    stored = load_file(finished / "weights.safetensors")
+    for name, value in stored.items():
+        assert torch.equal(value, state[f"average.{name}"].half()), name
+
+
+def test_two_runs_of_one_seed_are_equal_to_the_byte(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
 ) -> None:
-    first = trainer(training_root, tmp_path)
-    for _ in range(4):  # into the second phase
-        assert first._update(first._batch(first.step)) is not None
-        first.step += 1
-    first.save()
-    second = trainer(training_root, tmp_path)
-    assert second.step == 4
-    second.train()
-    whole, resumed = (load_file(out / "checkpoint.safetensors") for out in (finished, tmp_path))
-    assert whole.keys() == resumed.keys()
-    assert {k for k in whole if not torch.equal(whole[k], resumed[k])} == set()
+    torch.rand(3)  # what a program drew before is not the run's business
+    make_trainer(miniature, tmp_path).train()
+    assert contents(tmp_path) == contents(finished)
 
 
-def test_training_lowers_the_loss(training_root: Path, tmp_path: Path) -> None:
-    run = dataclasses.replace(
-        RUN, steps=60, balance="none", phases=(Phase(until=1.0, crop=16, batch=4, shares={"low_light": 1.0}),)
+def test_a_run_interrupted_after_every_step_is_the_same_run(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    for _ in range(miniature.steps or 0):
+        assert make_trainer(miniature, tmp_path).train(seconds=0) is None
+    assert contents(tmp_path) == contents(finished)
+
+
+def _numpy_state() -> list[int]:
+    return [int(word) for word in np.random.get_state()[1]]  # noqa: NPY002
+
+
+def test_the_callers_random_states_are_left_alone(miniature: Run, make_trainer: Make, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state(), _numpy_state()
+    make_trainer(miniature, tmp_path).train(seconds=0)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert _numpy_state() == before[1]
+
+
+@pytest.mark.parametrize(
+    "key", ["model.", "average.", "optimizer.step.", "optimizer.exp_avg.", "random.torch.0"]
+)
+def test_a_checkpoint_without_any_of_its_tensors_is_refused(
+    key: str, finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    folder = rewritten(
+        finished, tmp_path, lambda tensors, facts: tensors.pop(next(k for k in tensors if k.startswith(key)))
     )
-    one = trainer(training_root, tmp_path, run)
-    losses = list[float]()
-    for _ in range(60):
-        losses += one._update(one._batch(one.step)) or []
-        one.step += 1
-    assert sum(losses[-80:]) < 0.8 * sum(losses[:80])
+    with pytest.raises(DataError) as caught:
+        make_trainer(miniature, folder)
+    assert caught.value.code == "checkpoint_foreign"
 
 
-def test_parts_side_by_side_give_the_gradient_of_the_whole(training_root: Path, tmp_path: Path) -> None:
-    one, two = (trainer(training_root, tmp_path / str(n), workers=n) for n in (1, 2))
-    for t in (one, two):
-        t._update(t._batch(0))
-    for (name, a), (_, b) in zip(one.model.named_parameters(), two.model.named_parameters(), strict=True):
-        assert a.grad is not None
-        assert b.grad is not None
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-5, msg=name)
+@pytest.mark.parametrize("key", sorted(loop._FACTS))
+def test_a_checkpoint_without_any_of_its_facts_is_refused(
+    key: str, finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    folder = rewritten(finished, tmp_path, lambda tensors, facts: facts.pop(key))
+    with pytest.raises(DataError, match=key):
+        make_trainer(miniature, folder)
 
 
-def test_every_field_of_a_run_is_read(training_root: Path, tmp_path: Path, finished: Path) -> None:
-    """Changing any number changes the weights after two steps of the run's own phase."""
+def rewritten(finished: Path, folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Path:
+    """A copy of a run whose last checkpoint was changed, and hashed again."""
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    store = checkpoint.CheckpointStore(folder / "checkpoints")
+    found = store.load_newest(pytest.fail)
+    assert found is not None
+    change(found.tensors, found.facts)
+    for path in (folder / "checkpoints").iterdir():
+        path.unlink()
+    store.save(found.step, found.tensors, found.facts)
+    return folder
 
-    def weights(run: Run, name: str) -> torch.Tensor:
-        t = trainer(training_root, tmp_path / name, run)
-        for _ in range(2):
-            t._update(t._batch(t.step))
-            t.step += 1
-        averaged = t.average if name == "average_decay" else t.model.state_dict()
-        return torch.cat([v.flatten() for v in averaged.values()])
 
-    base = dataclasses.replace(RUN, clip=0.05, average_decay=0.2)
-    changes: dict[str, object] = {
-        "learning_rate": 1e-3,
-        "warmup": 1,
-        "steps": 3,
-        "betas": (0.5, 0.9),
-        "clip": 1e-8,  # Adam forgets a common factor; only its eps shows so small a gradient
-        "fourier_weight": 0.0,
-        "balance": "none",
-        "floor": 1.0,
-        "weights": {"noise": 1e-7},
-        "seed": 1,
-        "start": str(finished / "weights.safetensors"),
+def test_what_a_checkpoint_holds_matters(
+    miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a network with dropout, changing any kind of state changes the weights two steps later."""
+    monkeypatch.setattr(loop, "Forward", WithDropout)
+    run = dataclasses.replace(miniature, steps=6)
+    first = make_trainer(run, tmp_path / "first")
+    for _ in range(4):
+        assert make_trainer(run, tmp_path / "first").train(seconds=0) is None
+    del first
+
+    def end(name: str, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> bytes:
+        folder = rewritten(tmp_path / "first", tmp_path / name, change)
+        make_trainer(run, folder).train()
+        return b"".join(contents(folder).values())
+
+    reference = end("same", lambda t, f: None)
+    assert end("again", lambda t, f: None) == reference
+    changes: dict[str, Callable[[dict[str, Any], dict[str, Any]], Any]] = {
+        "model": lambda t, f: t["model.unet.head.conv.weight"].add_(1e-3),
+        "average": lambda t, f: t["average.unet.head.conv.weight"].add_(1e-3),
+        "moments": lambda t, f: t["optimizer.exp_avg_sq.unet.head.conv.weight"].mul_(2),
+        "count": lambda t, f: t["optimizer.step.unet.head.conv.weight"].add_(1),
+        "torch": lambda t, f: t["random.torch.0"].copy_(torch.Generator().manual_seed(99).get_state()),
+        "sums": lambda t, f: f["sums"].update({"noise": [1.0, 1]}),
+        "best": lambda t, f: f.update(best={"step": 3, "mean": 99.0}),
+        "skipped": lambda t, f: f.update(skipped=3),
     }
-    reference = weights(base, "reference")
-    assert torch.equal(weights(base, "again"), reference)
-    for name, value in changes.items():
-        run = dataclasses.replace(base, **{name: value, **({"warmup": 1} if name == "steps" else {})})  # type: ignore[arg-type]
-        assert not torch.equal(weights(run, name), reference), name
-    averaged = weights(dataclasses.replace(base, average_decay=0.0), "average_decay")
-    assert torch.equal(averaged, reference)  # no memory: the average is the weights themselves
+    assert [name for name, change in changes.items() if end(name, change) == reference] == []
 
 
-def test_a_folder_of_another_run_is_left_alone(finished: Path, training_root: Path) -> None:
-    before = (finished / "checkpoint.safetensors").read_bytes()
-    with pytest.raises(DataError, match="learning_rate"):
-        trainer(training_root, finished, dataclasses.replace(RUN, learning_rate=1.0))
-    assert (finished / "checkpoint.safetensors").read_bytes() == before
+class WithDropout(loop.Forward):
+    def forward(self, image: Any) -> Any:
+        return super().forward(torch.nn.functional.dropout(image, 0.1, training=self.training))
 
 
-def test_a_run_stopped_before_its_first_step_goes_on(training_root: Path, tmp_path: Path) -> None:
-    trainer(training_root, tmp_path).train(seconds=0)
-    again = trainer(training_root, tmp_path)
-    assert again.step == 0
-    assert again._update(again._batch(0)) is not None
-
-
-def test_a_damaged_checkpoint_is_no_silent_restart(
-    finished: Path, training_root: Path, tmp_path: Path
+def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_the_same(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    assert trainer(training_root, tmp_path).step == 6
-    data = (tmp_path / "checkpoint.safetensors").read_bytes()
-    (tmp_path / "checkpoint.safetensors").write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="damaged"):
-        trainer(training_root, tmp_path)
+    path = tmp_path / "checkpoints" / "step-000000009.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    trainer = make_trainer(miniature, tmp_path)
+    assert trainer.step == 8
+    assert "step-000000009" in capfd.readouterr().err
+    trainer.train()
+    assert contents(tmp_path) == contents(finished)
 
 
-def test_steps_without_a_finite_loss_are_skipped_and_end_the_run(training_root: Path, tmp_path: Path) -> None:
-    broken = trainer(training_root, tmp_path)
-    with torch.no_grad():
-        broken.model.unet.head.conv.weight.fill_(float("nan"))  # type: ignore[union-attr,operator]
-    kept = broken.model.unet.stem.conv.weight.detach().clone()  # type: ignore[union-attr,operator]
-    with pytest.raises(DataError, match="no finite loss"):
-        broken.train()
-    assert torch.equal(broken.model.unet.stem.conv.weight, kept)  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_recipes_are_whole(name: str) -> None:
-    run = RECIPES[name]()
-    assert run.name == name
-    assert run.phases[-1].until == 1.0
-    assert all(sum(p.shares.values()) == pytest.approx(1.0) for p in run.phases)
-    assert set(run.weights) <= set(TASKS)
-
-
-def test_settings_change_a_run_or_are_refused() -> None:
-    assert change(RUN, ["steps=9", "learning_rate=1", "start=x.safetensors"]) == dataclasses.replace(
-        RUN, steps=9, learning_rate=1.0, start="x.safetensors"
-    )
-    for bad in ("lr=1", "steps=many", "steps", "phases=[]"):
-        with pytest.raises(UsageError, match="expected"):
-            change(RUN, [bad])
-
-
-def test_the_command_lists_refuses_and_trains(
-    training_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_steps_that_are_not_finite_are_skipped_and_counted(
+    miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["train", "--list"]) == 0
-    assert "cea-t-composite" in capfd.readouterr().out
-    assert main(["train", "nonsense"]) == 2
-    assert main(["train", "cea-t-composite"]) == 2
-    monkeypatch.setitem(RECIPES, "miniature", lambda: RUN)
-    arguments = [
-        "train",
-        "miniature",
-        "--data",
-        str(training_root),
-        "--out",
-        str(tmp_path),
-        "--set",
-        "steps=2",
-    ]
-    assert main(arguments) == 0
-    assert "after 2 of 2 steps" in capfd.readouterr().out
-    assert (tmp_path / "weights.safetensors").exists()
+    real, calls = loop.image_losses, iter(range(100))
+
+    def spoiled(*args: Any) -> torch.Tensor:
+        return real(*args) * (float("nan") if next(calls) in (2, 3) else 1.0)
+
+    monkeypatch.setattr(loop, "image_losses", spoiled)
+    trainer = make_trainer(miniature, tmp_path)
+    trainer.train()
+    assert trainer.skipped == 2
+    assert lines(tmp_path / "log.jsonl")[-1]["skipped"] == 2
+    assert all(bool(torch.isfinite(p).all()) for p in trainer.network.parameters())
+
+
+def test_five_such_steps_in_a_row_end_the_run_with_the_batch_on_disk(
+    miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop.image_losses, iter(range(100))
+    monkeypatch.setattr(
+        loop, "image_losses", lambda *args: real(*args) * (float("inf") if next(calls) >= 3 else 1.0)
+    )
+    trainer = make_trainer(miniature, tmp_path)
+    with pytest.raises(DataError, match="5 steps in a row") as caught:
+        trainer.train()
+    assert caught.value.code == "diverged"
+    assert trainer.step == 7  # 3 good ones, 4 skipped, the fifth not counted
+    (dump,) = tmp_path.glob("diverged-*.safetensors")
+    assert load_file(dump)["degraded"].shape[1:] == (3, 24, 24)
+    for path in (tmp_path / "checkpoints").glob("*.safetensors"):
+        assert all(bool(torch.isfinite(v.float()).all()) for v in load_file(path).values())
+
+
+def test_half_precision_goes_on_from_its_scaler_too(
+    miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    run = dataclasses.replace(miniature, precision="bf16")
+    make_trainer(run, tmp_path / "whole").train()
+    for _ in range(9):
+        make_trainer(run, tmp_path / "parts").train(seconds=0)
+    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+
+
+def test_training_lowers_the_loss(miniature: Run, make_trainer: Make, tmp_path: Path) -> None:
+    run = dataclasses.replace(
+        miniature,
+        steps=60,
+        log_every=20,
+        phases=(Phase(crop=16, batch=4, shares={"low_light": 1.0}),),
+        loss=Loss(),
+        checkpoints=dataclasses.replace(miniature.checkpoints, every=1000),
+        validation=dataclasses.replace(miniature.validation, every=1000),
+    )
+    make_trainer(run, tmp_path).train()
+    log = lines(tmp_path / "log.jsonl")
+    assert log[-1]["loss"] < 0.8 * log[0]["loss"]
+
+
+def test_accumulated_parts_give_the_gradient_of_the_whole(
+    miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    ends = []
+    for parts in (1, 2):
+        run = dataclasses.replace(miniature, accumulate=parts)
+        make_trainer(run, tmp_path / str(parts)).train()
+        ends.append(load_file(tmp_path / str(parts) / "checkpoints" / "step-000000009.safetensors"))
+    for name, value in ends[0].items():
+        if name.startswith("model."):
+            torch.testing.assert_close(value, ends[1][name], rtol=1e-2, atol=1e-4, msg=name)
+
+
+#: Another value for every field of a run that training reads.
+CHANGES: dict[str, Any] = {
+    "model": lambda run: dataclasses.replace(run.model, name="tiny", options={"rank": 2}),
+    "mixture": lambda run: dataclasses.replace(run.mixture, halve=False, epoch=11),
+    "steps": 8,
+    "phases": lambda run: (dataclasses.replace(run.phases[0], crop=24), run.phases[1]),
+    "loss": lambda run: Loss(fourier=0.2),
+    "ema": 0.2,
+    "precision": "bf16",
+    "accumulate": 2,
+    "log_every": 3,
+    "seed": 1,
+    **{
+        f"optimizer.{k}": v
+        for k, v in {"name": "adamw", "lr": 1e-3, "betas": (0.5, 0.9), "eps": 1e-3}.items()
+    },
+    "optimizer.weight_decay": 0.1,
+    "optimizer.clip": 1e-7,
+    **{
+        f"schedule.{k}": v for k, v in {"name": "constant", "warmup": 0.1, "start": 0.5, "floor": 0.5}.items()
+    },
+    "schedule.horizon": 1.0,
+    "schedule.every": "epoch",
+    **{f"loss.{k}": v for k, v in {"l1": 0.5, "charbonnier": 1.0, "fourier": 0.0, "ms_ssim": 0.5}.items()},
+    **{f"loss.{k}": v for k, v in {"balance": "none", "floor": 1.0}.items()},
+    **{f"validation.{k}": v for k, v in {"every": 2, "count": 2, "crop": 24, "sheet": 0}.items()},
+    "checkpoints.every": 3,
+    "checkpoints.keep": 3,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_field_of_a_run_is_read(
+    name: str, finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    """Changing it alone changes what the run leaves: weights, logs, scores, sheets or checkpoints."""
+    value = CHANGES[name]
+    if callable(value):
+        value = value(miniature)
+    head, _, tail = name.partition(".")
+    if tail:
+        value = dataclasses.replace(getattr(miniature, head), **{tail: value})
+    run = dataclasses.replace(miniature, **{head: value})
+    # Weight decay is AdamW's, so to say; the smallest clip shows only where eps is not negligible.
+    make_trainer(run, tmp_path).train()
+
+    def traces(folder: Path) -> dict[str, Any]:
+        found = {k: v for k, v in contents(folder).items() if k != "run.json"}
+        return found | {p.name: p.read_bytes() for p in (folder / "sheets").glob("*")}
+
+    assert traces(tmp_path) != traces(finished), name
+
+
+def test_the_test_above_misses_no_field(miniature: Run) -> None:
+    nested = {"optimizer", "schedule", "validation", "checkpoints"}
+    fields = {f.name for f in dataclasses.fields(Run)} - nested
+    for name in nested | {"loss"}:
+        fields |= {f"{name}.{f.name}" for f in dataclasses.fields(getattr(miniature, name))}
+    # A name is a name; scenes held out are the data's to test; the others are tested below.
+    elsewhere = {"name", "validation.held_out", "epochs", "patience"}
+    elsewhere |= {"loss.charbonnier_eps", "loss.auxiliary"}
+    assert set(CHANGES) | elsewhere == fields
+
+
+def test_the_rest_of_the_fields(miniature: Run, make_trainer: Make, tmp_path: Path) -> None:
+    run = dataclasses.replace(miniature, steps=None, epochs=1.5)
+    trainer = make_trainer(run, tmp_path / "epochs")
+    assert trainer.plan.samples == 12 + 6  # 9 samples in batches of 4, the rest in batches of 2
+    trainer.train()
+    first, second = (
+        make_trainer(
+            dataclasses.replace(miniature, loss=Loss(charbonnier=1.0, charbonnier_eps=eps)),
+            tmp_path / str(eps),
+        )
+        for eps in (1e-3, 1e-1)
+    )
+    for t in (first, second):
+        t.train()
+    assert (first.out / "log.jsonl").read_bytes() != (second.out / "log.jsonl").read_bytes()
+
+
+def test_patience_is_kept(
+    miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = loop.image_losses
+    monkeypatch.setattr(loop, "image_losses", lambda *args: real(*args) * float("nan"))
+    with pytest.raises(DataError, match="2 steps in a row"):
+        make_trainer(dataclasses.replace(miniature, patience=2), tmp_path).train()
+
+
+def test_a_models_own_losses_are_weighed_in(
+    miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anyrestore.architectures.cea import CEA
+
+    def forward_with_losses(self: Any, image: torch.Tensor) -> Any:
+        return self(image), {"size": sum(p.square().sum() for p in self.parameters())}
+
+    monkeypatch.setattr(CEA, "forward_with_losses", forward_with_losses, raising=False)
+    ends = []
+    for weight in (0.0, 1.0):
+        run = dataclasses.replace(miniature, loss=Loss(auxiliary={"size": weight}))
+        make_trainer(run, tmp_path / str(weight)).train()
+        ends.append((tmp_path / str(weight) / "weights.safetensors").read_bytes())
+    assert ends[0] != ends[1]
+
+
+def test_a_folder_of_another_run_is_left_alone_unless_forced(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    before = contents(tmp_path)
+    rate = dataclasses.replace(miniature.optimizer, lr=1.0)
+    other = dataclasses.replace(miniature, optimizer=rate, steps=12)
+    with pytest.raises(DataError, match=r"differs in optimizer\.lr, steps;") as caught:
+        make_trainer(other, tmp_path)
+    assert caught.value.code == "run_differs"
+    assert contents(tmp_path) == before
+    forced = make_trainer(other, tmp_path, force=True)
+    assert forced.step == 9
+    forced.train()
+    assert forced.step == 12
+
+
+def test_data_that_changed_is_named_unless_forced(
+    finished: Path, miniature: Run, training_root: Path, tmp_path: Path
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(training_root, data)
+    shutil.copytree(finished, out)
+    shutil.copy(data / "SunHays80" / "1.png", data / "SunHays80" / "9.png")
+    options = loop.Options(device="cpu", progress=False, tensorboard=False)
+    with pytest.raises(DataError, match="SunHays80") as caught:
+        loop.Trainer(miniature, data, out, options)
+    assert caught.value.code == "data_differs"
+    assert loop.Trainer(miniature, data, out, dataclasses.replace(options, force=True)).step == 9
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stores_the_state_and_the_run_goes_on_to_the_same_end(
+    number: signal.Signals, finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    trainer = make_trainer(miniature, tmp_path)
+    advance = trainer._advance
+
+    def signalled(*args: Any, **options: Any) -> Any:
+        if trainer.step == 4:
+            os.kill(os.getpid(), number)
+        return advance(*args, **options)
+
+    trainer._advance = signalled
+    assert trainer.train() == number
+    assert trainer.step in (5, 6)
+    assert make_trainer(miniature, tmp_path).train() is None
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_a_full_disk_on_the_way_stops_nothing_but_at_the_end_it_is_an_error(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoint.store_bytes
+
+    def full(data: bytes, path: Path, *, overwrite: bool) -> None:
+        if "step-000000004" in path.name or (always and "step-" in path.name):
+            raise OutputError("there is no space left", code="disk_full")
+        real(data, path, overwrite=overwrite)
+
+    always = False
+    monkeypatch.setattr(checkpoint, "store_bytes", full)
+    make_trainer(miniature, tmp_path / "once").train()
+    assert contents(tmp_path / "once") == contents(finished)
+    always = True
+    with pytest.raises(OutputError):
+        make_trainer(miniature, tmp_path / "always").train()
+
+
+def test_logs_that_cannot_be_written_stop_nothing(
+    miniature: Run, make_trainer: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log.jsonl").mkdir()  # no file can be opened there, by root either
+    trainer = make_trainer(miniature, tmp_path)
+    trainer.train()
+    assert trainer.step == 9
+    assert capfd.readouterr().err.count("cannot be written") == 1
+
+
+def test_a_picture_that_cannot_be_read_is_replaced_counted_and_too_many_stop(
+    miniature: Run, training_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(training_root, data)
+    (data / "SunHays80" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n, and then nothing")
+    options = loop.Options(device="cpu", progress=False, tensorboard=False)
+    run = dataclasses.replace(miniature, steps=30)
+    with pytest.raises(DataError, match=r"1 of .*SunHays80/1\.png") as caught:
+        loop.Trainer(run, data, tmp_path / "strict", options).train()
+    assert caught.value.code == "bad_pictures"
+    monkeypatch.setattr(loop, "_BAD_PICTURES", 0.2)
+    lenient = loop.Trainer(run, data, tmp_path / "lenient", options)
+    lenient.train()
+    assert lenient.step == 30
+    assert len(lenient.bad_pictures) == 1
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(
+    miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="batch"):
+        make_trainer(dataclasses.replace(miniature, accumulate=3), tmp_path)
+
+
+def test_loader_processes_change_nothing(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    make_trainer(miniature, tmp_path, workers=2).train()
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_training_works_in_a_thread(miniature: Run, make_trainer: Make, tmp_path: Path) -> None:
+    trainer = make_trainer(miniature, tmp_path)
+    thread = threading.Thread(target=trainer.train)
+    thread.start()
+    thread.join()
+    assert trainer.step == 9
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    yield
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert signal.getsignal(number) is not None

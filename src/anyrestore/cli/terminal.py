@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from anyrestore.errors import AnyRestoreError, ModelError, OutputError, UsageError
+from anyrestore.errors import AnyRestoreError, DataError, ModelError, OutputError, UsageError
 
 OK = 0
 SOME_FAILED = 1
 USAGE = 2
 ALL_FAILED = 3
 OUTPUT_FAILED = 4
+
+#: Codes of a run's folder that must be looked at by a person before training can go on in it.
+_NOT_TO_BE_WRITTEN_OVER = {"checkpoints_damaged", "checkpoint_foreign", "run_differs", "data_differs"}
 
 
 def escape(text: object) -> str:
@@ -54,5 +57,7 @@ def describe(error: BaseException) -> str:
 def exit_code(error: BaseException) -> int:
     """The exit code of a command that ends with `error` before any picture."""
     if isinstance(error, (UsageError, ModelError)):  # a model that is not there was asked for by an option
+        return USAGE
+    if isinstance(error, DataError) and error.code in _NOT_TO_BE_WRITTEN_OVER:
         return USAGE
     return OUTPUT_FAILED if isinstance(error, OutputError) else ALL_FAILED

@@ -1,110 +1,212 @@
-"""`anyrestore train`: train a recipe on a folder of pictures; the same command goes on where it stopped."""
+"""`anyrestore train`: train a recipe on the data sets of a folder; the same command again goes on with it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli.options import positive
-from anyrestore.cli.terminal import say
-from anyrestore.errors import UsageError
+from anyrestore.cli.terminal import USAGE, exit_code, say
+from anyrestore.errors import AnyRestoreError, UsageError
 
 if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
-    from anyrestore.training.run import Run
+    from anyrestore.training.run import Loss, Run
 
-
-# What JSON has for the types of a run's fields; a field that is None takes text.
-_JSON_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (float, int),
-    "tuple": (list,),
-    "dict": (dict,),
-}
+_EXTRA = ("accelerate", "tensorboard")  # packages of the extra `train`
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Declare the verb's options."""
     parser = subparsers.add_parser("train", help="train a model", description=__doc__)
-    parser.add_argument("recipe", metavar="RECIPE", nargs="?", help="what to train; --list shows them")
-    parser.add_argument("--list", action="store_true", help="list the recipes and leave")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="the folder that holds the training pictures"
+        "recipe", metavar="RECIPE", nargs="?", help="what to train (--list shows them), or a run's run.json"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the run's folder: weights, logs, checkpoint")
+    parser.add_argument("--list", action="store_true", help="list the recipes and leave")
+    parser.add_argument("--show", action="store_true", help="print the whole run as JSON and leave")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds the data sets")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder: weights, logs, checkpoints"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="change a field of the run, e.g. steps=2000 or start=cea-t; repeatable",
+        help="change a field of the run, e.g. optimizer.lr=1e-4, model.rank=4 or mixture=cdd11; repeatable",
     )
     parser.add_argument(
-        "--device", default="cpu", choices=("cpu", "cuda"), help="where to train (default: cpu)"
+        "--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train (default: auto)"
     )
     parser.add_argument(
-        "--workers", type=positive, default=1, metavar="N", help="parts of a batch side by side"
+        "--workers", type=_count, default=0, metavar="N", help="processes that load pictures (default: 0)"
     )
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where that is safe")
-    parser.add_argument("--minutes", type=float, default=math.inf, metavar="M", help="stop after so long")
-    parser.add_argument("--limit", type=positive, metavar="N", help="use at most N pictures of each folder")
+    parser.add_argument(
+        "--cache-gb", type=_amount, default=4.0, metavar="G", help="memory for decoded pictures (default: 4)"
+    )
+    parser.add_argument("--minutes", type=_amount, default=math.inf, metavar="M", help="stop after so long")
+    parser.add_argument(
+        "--save-minutes",
+        type=_amount,
+        default=10.0,
+        metavar="M",
+        help="store a checkpoint at least so often (default: 10)",
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="use at most N pictures of each data set")
+    parser.add_argument(
+        "--force", action="store_true", help="go on although the run or its data differ from the folder's"
+    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    parser.add_argument(
+        "--channels-last", action="store_true", help="keep images channels-last, as tensor cores like them"
+    )
+    parser.add_argument("--no-tensorboard", action="store_true", help="no event files for TensorBoard")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, or list the recipes."""
-    from anyrestore.training.loop import Trainer  # noqa: PLC0415
-    from anyrestore.training.recipes import RECIPES  # noqa: PLC0415
-
+    """Train; or list the recipes, or show one."""
     if args.list:
-        for name, recipe in RECIPES.items():
-            say(f"{name:20} {(recipe.__doc__ or '').splitlines()[0]}")
+        for line in _listing():
+            say(line)
         return 0
-    if args.recipe not in RECIPES:
-        raise UsageError(
-            f"expected a recipe among {', '.join(RECIPES)}, came {args.recipe!r}; see train --list"
-        )
-    if args.data is None or args.out is None:
-        raise UsageError("expected --data DIR and --out DIR beside the recipe; give both")
-    trainer = Trainer(
-        change(RECIPES[args.recipe](), args.set),
-        args.data,
-        args.out,
-        device=args.device,
-        workers=args.workers,
-        bf16=args.bf16,
-        limit=args.limit,
-    )
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
+    try:
+        chosen = _chosen(args)
+    except AnyRestoreError:
+        if first:
+            raise
+        return USAGE  # the first process says why
+    if args.show:
+        if first:
+            say(json.dumps(chosen.to_json(), indent=1))
+        return 0
+    try:
+        trainer = _trainer(chosen, args, first=first)
+    except AnyRestoreError as error:
+        if first:
+            raise
+        return exit_code(error)
     ended_by = trainer.train(seconds=args.minutes * 60)
-    say(f"{args.out / 'weights.safetensors'}  after {trainer.step} of {trainer.run.steps} steps")
+    if first:
+        say(f"{args.out / 'weights.safetensors'}  after {trainer.step} of {trainer.plan.steps} steps")
     return 0 if ended_by is None else 128 + ended_by
 
 
-def change(run: Run, settings: list[str]) -> Run:
-    """The run with ``field=value`` settings applied; values are JSON, or else plain text.
+def _chosen(args: argparse.Namespace) -> Run:
+    """The run that the command asks for, checked as far as it can be without the data."""
+    from anyrestore.training.configuration import change, from_json  # noqa: PLC0415
+    from anyrestore.training.recipes import RECIPES  # noqa: PLC0415
 
-    Raises:
-        UsageError: no such field, or a value of another type than the field's.
-    """
-    import dataclasses  # noqa: PLC0415
+    name: str = args.recipe or ""
+    if name in RECIPES:
+        base = RECIPES[name]()
+    elif name.endswith(".json") and Path(name).is_file():
+        base = from_json(_json(Path(name)))
+    else:
+        from anyrestore.training.reading import closest  # noqa: PLC0415
 
-    plain = {
-        f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name not in ("phases", "layout")
-    }
-    changes = dict[str, Any]()
-    for setting in settings:
-        name, _, text = setting.partition("=")
-        if name not in plain:
-            raise UsageError(f"expected FIELD=VALUE with a field among {', '.join(plain)}, came {setting!r}")
-        try:
-            value: Any = json.loads(text)
-        except ValueError:
-            value = text
-        wanted = _JSON_TYPES.get(type(plain[name]).__name__, (str,))
-        if not isinstance(value, wanted):
-            raise UsageError(f"expected a {wanted[0].__name__} for {name}, came {text!r}")
-        changes[name] = tuple(value) if wanted == (list,) else value
-    return dataclasses.replace(run, **changes)
+        came = repr(name) if name else "none"
+        raise UsageError(
+            f"expected a recipe or a run's JSON file, came {came}; see train --list{closest(name, RECIPES)}"
+        )
+    chosen = change(base, args.set)
+    if args.show:
+        return chosen
+    if args.data is None or args.out is None:
+        raise UsageError("expected --data DIR and --out DIR beside the recipe; give both")
+    if not chosen.model.known:
+        raise UsageError(
+            f"this version has no network {chosen.model.name}; --set model.name=cea-s trains another with "
+            "this recipe"
+        )
+    return chosen
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(
+            f"expected a run as JSON in {str(path)!r}, but it cannot be read: {error}"
+        ) from error
+
+
+def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
+    try:
+        from anyrestore.training.loop import Options, Trainer  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in _EXTRA:
+            raise UsageError("training needs more packages: pip install 'anyrestore[train]'") from error
+        raise
+    options = Options(
+        device=args.device,
+        workers=args.workers,
+        cache_bytes=int(args.cache_gb * 1e9),
+        limit=args.limit,
+        save_seconds=args.save_minutes * 60,
+        force=args.force,
+        progress=first and not args.quiet,
+        tensorboard=not args.no_tensorboard,
+        compile=args.compile,
+        channels_last=args.channels_last,
+    )
+    return Trainer(chosen, args.data, args.out, options)
+
+
+def _listing() -> list[str]:
+    """A table of the recipes: a header, a row each, and what the mark means."""
+    from anyrestore.training.recipes import RECIPES  # noqa: PLC0415
+
+    rows = [("recipe", "mixture", "length", "crops a step", "optimizer", "loss")]
+    missing = False
+    for name, recipe in RECIPES.items():
+        one = recipe()
+        missing |= not one.model.known
+        length = f"{one.epochs:g} epochs" if one.epochs is not None else f"{one.steps} steps"
+        crops = dict.fromkeys(f"{phase.batch} x {phase.crop} px" for phase in one.phases)
+        rows.append(
+            (
+                name if one.model.known else f"{name} *",
+                one.mixture.name,
+                length,
+                ", ".join(crops),
+                f"{one.optimizer.name} {one.optimizer.lr:g}",
+                _terms(one.loss),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    if missing:
+        lines += ["", "* this version has no such network; --set model.name=cea-s trains another so"]
+    return [line.rstrip() for line in lines]
+
+
+def _terms(loss: Loss) -> str:
+    """`l1 + 0.1 fourier`."""
+    weights = {name: float(getattr(loss, name)) for name in ("l1", "charbonnier", "fourier", "ms_ssim")}
+    terms = [
+        f"{'' if w == 1 else f'{w:g} '}{name}" for name, w in (weights | dict(loss.auxiliary)).items() if w
+    ]
+    return " + ".join(terms) + ("" if loss.balance == "none" else f", {loss.balance} balance")
+
+
+def _count(text: str) -> int:
+    """A whole number of at least 0."""
+    return 0 if text == "0" else positive(text)
+
+
+def _amount(text: str) -> float:
+    """A number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return value

@@ -25,6 +25,7 @@ __all__ = [
     "kernel_blur",
     "motion_blur",
     "stroke",
+    "stroke_reach",
 ]
 
 
@@ -53,17 +54,38 @@ def stroke(
     """
     half = length / 2
     dx, dy = torch.cos(torch.deg2rad(angle)), -torch.sin(torch.deg2rad(angle))  # y points down
-    # A pixel counts while d < radius + 1/2; the small number keeps a reach of exactly 1 from becoming 2.
-    rim = radius + 0.5 - 1e-4
-    reach_x = math.floor(float((half * dx.abs() + rim).max()))
-    reach_y = math.floor(float((half * dy.abs() + rim).max()))
+    reaches = stroke_reach(length, angle, radius)
+    reach_y, reach_x = max(y for y, _ in reaches), max(x for _, x in reaches)
     x = torch.arange(-reach_x, reach_x + 1, device=length.device, dtype=length.dtype).view(1, 1, -1)
     y = torch.arange(-reach_y, reach_y + 1, device=length.device, dtype=length.dtype).view(1, -1, 1)
     half, dx, dy, radius = (v.view(-1, 1, 1) for v in (half, dx, dy, radius))
     a = torch.minimum(torch.maximum(x * dx + y * dy, -half), half)
     d = torch.hypot(x - a * dx, y - a * dy)
     # A segment of length 0 has a = 0 everywhere; the floor keeps it from dividing.
-    return (radius + 0.5 - d).clamp(0, 1) * (1 - taper * (a / half.clamp(min=1e-6)) ** 2)
+    w = (radius + 0.5 - d).clamp(0, 1) * (1 - taper * (a / half.clamp(min=1e-6)) ** 2)
+    if len(set(reaches)) == 1:
+        return w
+    # What an item would be cut off at alone, it is cut off at in company.
+    own = length.new_tensor(reaches).view(-1, 2, 1, 1)
+    return w * ((y.abs() <= own[:, 0]) & (x.abs() <= own[:, 1]))
+
+
+def stroke_reach(
+    length: Float[Tensor, " b"], angle: Float[Tensor, " b"], radius: Float[Tensor, " b"]
+) -> list[tuple[int, int]]:
+    """How many pixels above (and below) and left (and right) of its centre every stroke extends.
+
+    Computed item by item: an item's reach must not hang on the last bit of a batched cosine.
+    """
+    reaches = list[tuple[int, int]]()
+    for item in torch.stack([length, angle, radius], dim=1).cpu():
+        long, turn, thick = (float(number) for number in item)
+        # A pixel counts while d < radius + 1/2; the small number keeps a reach of exactly 1 from becoming 2.
+        rim = thick + 0.5 - 1e-4
+        x = long / 2 * abs(math.cos(math.radians(turn)))
+        y = long / 2 * abs(math.sin(math.radians(turn)))
+        reaches.append((math.floor(y + rim), math.floor(x + rim)))
+    return reaches
 
 
 def convolve(

@@ -33,6 +33,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anyrestore.degradations.blur import defocus_blur, gaussian_blur, kernel_blur, motion_blur
+from anyrestore.degradations.draws import Randomness
 from anyrestore.degradations.haze import haze, pseudo_depth
 from anyrestore.degradations.jpeg import jpeg
 from anyrestore.degradations.low_light import low_light
@@ -54,14 +55,14 @@ __all__ = [
 ]
 
 # (image, severity, generator) -> degraded image; the severity is one number or one for each image.
-Degradation = Callable[[Tensor, "float | Tensor", torch.Generator], Tensor]
+Degradation = Callable[[Tensor, "float | Tensor", Randomness], Tensor]
 
 
-def _noise(image: Tensor, severity: float | Tensor, generator: torch.Generator) -> Tensor:
+def _noise(image: Tensor, severity: float | Tensor, generator: Randomness) -> Tensor:
     return gaussian_noise(image, 50 * _severity(severity, image), generator)
 
 
-def _poisson_noise(image: Tensor, severity: float | Tensor, generator: torch.Generator) -> Tensor:
+def _poisson_noise(image: Tensor, severity: float | Tensor, generator: Randomness) -> Tensor:
     s = _severity(severity, image)
     return poisson_gaussian_noise(image, 0.05 * s, 5 * s, generator)
 
@@ -69,7 +70,7 @@ def _poisson_noise(image: Tensor, severity: float | Tensor, generator: torch.Gen
 def _motion_blur(
     image: Tensor,
     severity: float | Tensor,
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     kernels: Tensor | None = None,
 ) -> Tensor:
@@ -81,14 +82,14 @@ def _motion_blur(
     return keep_clean(image, torch.lerp(image, kernel_blur(image, kernels), as_map(s)), s)
 
 
-def _defocus_blur(image: Tensor, severity: float | Tensor, generator: torch.Generator) -> Tensor:
+def _defocus_blur(image: Tensor, severity: float | Tensor, generator: Randomness) -> Tensor:
     del generator  # a disk has nothing random
     s = _severity(severity, image)
     # Below a radius of 1/2 a disk lies within one pixel: no severity is spent on that.
     return keep_clean(image, defocus_blur(image, 0.5 + 5 * s), s)
 
 
-def _gaussian_blur(image: Tensor, severity: float | Tensor, generator: torch.Generator) -> Tensor:
+def _gaussian_blur(image: Tensor, severity: float | Tensor, generator: Randomness) -> Tensor:
     del generator  # nothing random
     return gaussian_blur(image, 3 * _severity(severity, image))
 
@@ -96,7 +97,7 @@ def _gaussian_blur(image: Tensor, severity: float | Tensor, generator: torch.Gen
 def _haze(
     image: Tensor,
     severity: float | Tensor,
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     depth: Tensor | None = None,
     scene: Tensor | None = None,
@@ -113,7 +114,7 @@ def _haze(
     return keep_clean(image, haze(image, beta, airlight, depth), s)
 
 
-def _jpeg(image: Tensor, severity: float | Tensor, generator: torch.Generator) -> Tensor:
+def _jpeg(image: Tensor, severity: float | Tensor, generator: Randomness) -> Tensor:
     del generator  # nothing random
     s = _severity(severity, image)
     return keep_clean(image, jpeg(image, 95 - 85 * s), s)
@@ -200,7 +201,7 @@ def _parse_step(part: str, text: str) -> Step:
 def degrade(
     image: Tensor,
     recipe: str | Sequence[Step],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     streaks: Float[Tensor, "b 1 h w"] | None = None,
     depth: Float[Tensor, "b 1 h w"] | None = None,
@@ -247,7 +248,7 @@ def degrade(
 def cdd11(
     image: Float[Tensor, "b 3 h w"],
     category: str,
-    generator: torch.Generator,
+    generator: Randomness,
     severity: float = 0.5,
     *,
     streaks: Float[Tensor, "b 1 h w"] | None = None,

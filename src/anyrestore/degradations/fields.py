@@ -9,15 +9,17 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from anyrestore.degradations.draws import Randomness, rand
+
 __all__ = ["guided_smooth", "smooth_noise"]
 
 
 def smooth_noise(
-    image: Float[Tensor, "b c h w"], cells: int, generator: torch.Generator
+    image: Float[Tensor, "b c h w"], cells: int, generator: Randomness
 ) -> Float[Tensor, "b 1 h w"]:
     """A random field in [0, 1] of about `cells` waves over the picture, whatever its size in pixels."""
     b, _, h, w = image.shape
-    grid = torch.rand(b, 1, cells, cells, generator=generator, device=image.device, dtype=image.dtype)
+    grid = rand((b, 1, cells, cells), generator, image)
     return F.interpolate(grid, size=(h, w), mode="bicubic", align_corners=True).clamp(0, 1)
 
 

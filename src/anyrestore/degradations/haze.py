@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyrestore.degradations.draws import Randomness
 from anyrestore.degradations.fields import guided_smooth, smooth_noise
 from anyrestore.degradations.parameters import as_map, per_sample, uniform
 from anyrestore.errors import UsageError
@@ -24,7 +25,7 @@ __all__ = ["haze", "pseudo_depth"]
 _LUMA = (0.299, 0.587, 0.114)
 
 
-def pseudo_depth(image: Float[Tensor, "b 3 h w"], generator: torch.Generator) -> Float[Tensor, "b 1 h w"]:
+def pseudo_depth(image: Float[Tensor, "b 3 h w"], generator: Randomness) -> Float[Tensor, "b 1 h w"]:
     """A smooth map in [0, 1] that stands in for depth; 1 is far. See the file's docstring.
 
     d = 0.55 ramp + 0.25 noise + 0.2 luma, where the ramp is 1 at the top row and 0 at the bottom, tilted
@@ -59,7 +60,7 @@ def haze(
     airlight: float | Float[Tensor, " n"] | Float[Tensor, "n c"],
     depth: Float[Tensor, "b 1 h w"] | None = None,
     *,
-    generator: torch.Generator | None = None,
+    generator: Randomness | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
     """Add haze: I = J t + A (1 - t), t = exp(-beta d).
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from anyrestore.degradations.draws import Randomness, rand, randn
 from anyrestore.degradations.fields import guided_smooth, smooth_noise
 from anyrestore.degradations.parameters import as_map, keep_clean, per_sample, uniform
 
@@ -29,7 +30,7 @@ _READ = 0.004
 def low_light(
     image: Float[Tensor, "b 3 h w"],
     severity: float | Float[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Randomness,
 ) -> Float[Tensor, "b 3 h w"]:
     """Take light away and add noise: I = J L^(gamma - 1) k + noise; see the file's docstring.
 
@@ -55,8 +56,8 @@ def low_light(
     g = as_map(uniform(image, 0.5, 1.3, generator))
     e = as_map(uniform(image, 0.2, 0.4, generator))
     uneven = 1 - 0.33 * smooth_noise(image, 2, generator)
-    cast = 1 - 0.2 * torch.rand(b, 3, 1, 1, generator=generator, device=image.device, dtype=image.dtype)
-    n = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+    cast = 1 - 0.2 * rand((b, 3, 1, 1), generator, image)
+    n = randn(image.shape, generator, image)
     correlation = as_map(uniform(image, 0, 0.7, generator))
 
     light = guided_smooth(image.amax(dim=1, keepdim=True), radius=max(1, min(h, w) // 16), eps=0.01)

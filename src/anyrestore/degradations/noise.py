@@ -5,19 +5,19 @@ Foi, Trimeche, Katkovnik and Egiazarian, "Practical Poissonian-Gaussian Noise Mo
 for Single-Image Raw-Data", IEEE TIP 2008, for photon plus read-out noise.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyrestore.degradations.draws import Randomness, poisson, randn
 from anyrestore.degradations.parameters import as_map, keep_clean, per_sample
 
-__all__ = ["gaussian_noise", "poisson_gaussian_noise", "quantise8"]
+__all__ = ["gaussian_noise", "poisson_gaussian_noise", "quantise8", "truncate8"]
 
 
 def gaussian_noise(
     image: Float[Tensor, "b 3 h w"],
     sigma: float | Float[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     clip: bool = True,
 ) -> Float[Tensor, "b 3 h w"]:
@@ -36,7 +36,7 @@ def gaussian_noise(
         UsageError: `sigma` is negative or has the wrong length.
     """
     sigma = per_sample(sigma, image, name="sigma")
-    n = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+    n = randn(image.shape, generator, image)
     y = image + as_map(sigma / 255) * n
     return keep_clean(image, y.clamp(0, 1) if clip else y, sigma)
 
@@ -45,7 +45,7 @@ def poisson_gaussian_noise(
     image: Float[Tensor, "b 3 h w"],
     gain: float | Float[Tensor, " b"],
     sigma: float | Float[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     clip: bool = True,
 ) -> Float[Tensor, "b 3 h w"]:
@@ -69,11 +69,11 @@ def poisson_gaussian_noise(
     gain = per_sample(gain, image, name="gain")
     sigma = per_sample(sigma, image, name="sigma")
     # Drawn first: how much randomness Poisson uses up depends on the rates, and so on the gain.
-    n = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+    n = randn(image.shape, generator, image)
     # The floor only keeps a gain of 0 from dividing; such images are then taken as they are. From
     # 1e6 photons on, float32 counts are no longer exact, and the noise is below any picture's step.
     safe_gain = as_map(gain.clamp(min=1e-6))
-    p = torch.poisson(image.clamp(min=0) / safe_gain, generator=generator)
+    p = poisson(image.clamp(min=0) / safe_gain, generator)
     y = keep_clean(image, safe_gain * p, gain) + as_map(sigma / 255) * n
     return keep_clean(image, y.clamp(0, 1) if clip else y, gain + sigma)
 
@@ -81,3 +81,12 @@ def poisson_gaussian_noise(
 def quantise8(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """Round to the nearest of 256 levels, as an 8-bit file does: round(255 x) / 255, clipped to [0, 1]."""
     return (image * 255).round().clamp(0, 255) / 255
+
+
+def truncate8(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Cut off to one of 256 levels, as casting to uint8 does: floor(255 x) / 255, clipped to [0, 1].
+
+    The public training and test code of denoising tables makes its noisy pictures so; they are darker by
+    half a level on average. A value on a level stays there, also where 255 x falls short of it by rounding.
+    """
+    return (image * 255 + 1e-3).floor().clamp(0, 255) / 255

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyrestore.degradations.draws import Randomness, rand
 from anyrestore.errors import UsageError
 
 __all__ = ["as_map", "keep_clean", "per_sample", "uniform"]
@@ -65,8 +66,7 @@ def keep_clean(
 
 
 def uniform(
-    image: Float[Tensor, "b c h w"], low: float, high: float, generator: torch.Generator
+    image: Float[Tensor, "b c h w"], low: float, high: float, generator: Randomness
 ) -> Float[Tensor, " b"]:
     """One uniform draw in [low, high) for each image of the batch."""
-    drawn = torch.rand(image.shape[0], generator=generator, device=image.device, dtype=image.dtype)
-    return low + (high - low) * drawn
+    return low + (high - low) * rand((image.shape[0],), generator, image)

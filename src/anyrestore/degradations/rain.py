@@ -9,11 +9,11 @@ with a stroke, so that a batch of layers is two convolutions; a higher density k
 lower one, which makes more rain always worse.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anyrestore.degradations.blur import convolve, stroke
+from anyrestore.degradations.blur import convolve, stroke, stroke_reach
+from anyrestore.degradations.draws import Randomness, rand_around
 from anyrestore.degradations.parameters import as_map, keep_clean, per_sample, uniform
 
 __all__ = ["rain", "render_streaks"]
@@ -21,7 +21,7 @@ __all__ = ["rain", "render_streaks"]
 
 def render_streaks(
     size: tuple[int, int],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     density: Float[Tensor, " b"],
     length: Float[Tensor, " b"],
@@ -41,15 +41,11 @@ def render_streaks(
     Returns:
         (b, 1, h, w) in [0, 1]; 0 is no rain. Brightness varies from streak to streak in [0.3, 1].
     """
+    reaches = stroke_reach(length, angle, width / 2)
     kernels = stroke(length, angle, width / 2, taper=0.8)
-    h, w = size
-    k, l = kernels.shape[1:]  # noqa: E741 - the letter of the shape
     # Seeds also lie outside the picture: streaks enter it from there.
-    shape = (density.shape[0], 1, h + k - 1, w + l - 1)
-    chance = torch.rand(shape, generator=generator, device=density.device, dtype=density.dtype)
-    brightness = 0.3 + 0.7 * torch.rand(
-        shape, generator=generator, device=density.device, dtype=density.dtype
-    )
+    chance = rand_around(size, reaches, generator, density)
+    brightness = 0.3 + 0.7 * rand_around(size, reaches, generator, density)
     seeds = brightness * (chance < as_map(density))
     return convolve(seeds, kernels).clamp(0, 1)
 
@@ -57,7 +53,7 @@ def render_streaks(
 def rain(
     image: Float[Tensor, "b 3 h w"],
     severity: float | Float[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     streaks: Float[Tensor, "b 1 h w"] | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
@@ -84,7 +80,7 @@ def rain(
     return keep_clean(image, (image + r).clamp(0, 1), severity)
 
 
-def _render(image: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:
+def _render(image: Tensor, severity: Tensor, generator: Randomness) -> Tensor:
     # Everything random is drawn first and independent of the severity, which only scales it.
     angle = uniform(image, 55, 125, generator)
     length = uniform(image, 16, 40, generator)

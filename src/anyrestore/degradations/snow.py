@@ -10,12 +10,12 @@ What is unusual: flakes grow from seeds like rain streaks do (see rain.py); thei
 a fine random texture, and the nearer (larger) a flake is, the softer and more transparent.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from anyrestore.degradations.blur import convolve, stroke
+from anyrestore.degradations.blur import convolve, stroke, stroke_reach
+from anyrestore.degradations.draws import Randomness, rand, rand_around
 from anyrestore.degradations.fields import smooth_noise
 from anyrestore.degradations.parameters import as_map, keep_clean, per_sample, uniform
 
@@ -29,7 +29,7 @@ _COLOUR = (0.94, 0.96, 0.98)
 
 def render_flakes(
     size: tuple[int, int],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     density: Float[Tensor, " b"],
     radius: Float[Tensor, " b"],
@@ -52,14 +52,12 @@ def render_flakes(
     kernels = stroke(path, angle, radius, taper=0.5)
     # Soft rims; a flake's peak stays what it was but for the smallest.
     soft = F.avg_pool2d(F.pad(kernels.unsqueeze(1), (2, 2, 2, 2)), 3, stride=1).squeeze(1)
-    h, w = size
-    k, l = soft.shape[1:]  # noqa: E741 - the letter of the shape
-    shape = (density.shape[0], 1, h + k - 1, w + l - 1)
-    chance = torch.rand(shape, generator=generator, device=density.device, dtype=density.dtype)
-    opacity = 0.4 + 0.6 * torch.rand(shape, generator=generator, device=density.device, dtype=density.dtype)
+    margins = [(y + 1, x + 1) for y, x in stroke_reach(path, angle, radius)]
+    chance = rand_around(size, margins, generator, density)
+    opacity = 0.4 + 0.6 * rand_around(size, margins, generator, density)
     layer = convolve(opacity * (chance < as_map(density)), soft)
     # The texture is 3 px wide, so it breaks the outline of large flakes and only dims small ones.
-    texture = torch.rand(layer.shape, generator=generator, device=density.device, dtype=density.dtype)
+    texture = rand(layer.shape, generator, density)
     texture = F.avg_pool2d(texture, 3, stride=1, padding=1, count_include_pad=False)
     return (layer * (0.4 + 1.2 * texture)).clamp(0, 1)
 
@@ -67,7 +65,7 @@ def render_flakes(
 def snow(
     image: Float[Tensor, "b 3 h w"],
     severity: float | Float[Tensor, " b"],
-    generator: torch.Generator,
+    generator: Randomness,
     *,
     mask: Float[Tensor, "b 1 h w"] | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
@@ -95,7 +93,7 @@ def snow(
     return keep_clean(image, (image * (1 - z) + c * z).clamp(0, 1), severity)
 
 
-def _render(image: Tensor, severity: Tensor, generator: torch.Generator) -> Tensor:
+def _render(image: Tensor, severity: Tensor, generator: Randomness) -> Tensor:
     # Everything random is drawn first and independent of the severity, which only scales it.
     angle = uniform(image, 40, 140, generator)
     scale = uniform(image, 0.7, 1.4, generator)

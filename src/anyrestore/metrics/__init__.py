@@ -7,7 +7,8 @@ There is no function called `ssim` on purpose: three different measures stand un
 in papers on restoration, and they differ in the third digit (see `anyrestore.metrics.ssim`).
 """
 
+from anyrestore.metrics.ms_ssim import ms_ssim
 from anyrestore.metrics.psnr import psnr
 from anyrestore.metrics.ssim import ssim_gaussian, ssim_uniform, ssim_wang
 
-__all__ = ["psnr", "ssim_gaussian", "ssim_uniform", "ssim_wang"]
+__all__ = ["ms_ssim", "psnr", "ssim_gaussian", "ssim_uniform", "ssim_wang"]

@@ -1,8 +1,16 @@
-"""The training loop: one process, one device; resumable to the bit; every task's own score on the way.
+"""The engine: Hugging Face Accelerate around one loop that loses nothing to a crash.
 
-Writes into the run's folder: ``run.json`` (the resolved run), ``log.jsonl`` (losses per task),
-``scores.jsonl`` (PSNR per task on held-out pictures), ``checkpoint.safetensors``, and ``weights.safetensors``
-(the running average, as the zoo loads it).
+One process or many (``torchrun``, ``accelerate launch``): DDP, FSDP, mixed precision and devices are
+Accelerate's. Ours is what it leaves out: a sampler whose position is the step, so that sample i is the same
+on any number of machines; checkpoints without pickle from which a run goes on bit for bit; a guard against
+steps that are not finite; scores on held-out scenes.
+
+The run's folder holds ``run.json`` (the resolved run), ``checkpoints/``, ``weights.safetensors`` and
+``best.safetensors`` (the averaged weights, as the zoo loads them), ``log.jsonl``, ``scores.jsonl``,
+``speed.jsonl``, ``sheets/`` and ``tensorboard/``.
+
+Unusual: nothing that changes a result depends on the clock. Checkpoints by the clock are extra ones, and
+hold the half-filled sums of the log too.
 """
 
 from __future__ import annotations
@@ -10,30 +18,61 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
+import threading
 import time
-from collections import defaultdict
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from anyrestore.data.synthetic import TASKS, Batch, CompositeSource, draw_tasks
-from anyrestore.errors import DataError
+from anyrestore.data.loading import RawBatch, Request, load_batches
+from anyrestore.data.samples import MixtureData
+from anyrestore.data.synthetic import Batch, degrade_batch, validation_batches
+from anyrestore.errors import DataError, OutputError, UsageError
 from anyrestore.inference.memory import keep_freed_memory
 from anyrestore.storage import store_bytes
-from anyrestore.training.checkpoint import State, load_checkpoint, save_checkpoint
-from anyrestore.training.objective import balance, reconstruction
+from anyrestore.training.assembly import Forward, make_accelerator, make_network, make_optimizer
+from anyrestore.training.checkpoint import Checkpoint, CheckpointStore
+from anyrestore.training.monitor import LOG, SCORES, SPEED, Journal, Meter
+from anyrestore.training.objective import balance, image_losses
+from anyrestore.training.plan import Plan
+from anyrestore.training.randomness import RandomStates
 from anyrestore.training.run import Run
-from anyrestore.training.schedule import cosine
-from anyrestore.types import Image
-from anyrestore.zoo import create_model, load_model, save_weights
+from anyrestore.training.schedule import factor
+from anyrestore.training.state import State, average_in, collect, copy_of, restore, weights_of, whole
+from anyrestore.zoo import create_model, save_weights
 
-_BAD_STEPS = 5  # so many non-finite steps in a row end a run
+_BAD_PICTURES = 0.01  # share of unreadable pictures above which a run stops
+_NORM = "gradient norm"  # among the sums; no task has a space in its name
+_FACTS = {
+    *("step", "processes", "mixture", "random", "scaler", "best"),
+    *("bad_in_row", "skipped", "bad_pictures", "sums"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where and how a run is computed: what does not change what it is."""
+
+    device: str = "auto"  # "auto", "cpu" or "cuda"
+    workers: int = 0  # loader processes of each process
+    cache_bytes: int = 4 << 30  # of decoded pictures kept in memory, per process
+    limit: int | None = None  # at most so many pictures of a data set, to try things out
+    save_seconds: float = 600.0  # a checkpoint at least so often, beside those of the run's own
+    force: bool = False  # go on although the run or its data differ from what the folder holds
+    progress: bool = True  # a bar, and a line of losses now and then
+    tensorboard: bool = True
+    compile: bool = False  # torch.compile
+    channels_last: bool = False
 
 
 class Trainer:
@@ -41,249 +80,510 @@ class Trainer:
 
     Args:
         run: what to train.
-        data: folder with everything ``run.layout`` names.
+        data: the folder that holds the data sets.
         out: the run's folder; if it holds a checkpoint of the same run, training goes on from there.
-        device: "cpu" or "cuda".
-        save_every: seconds between checkpoints.
-        score_every: seconds between scores.
-        limit: read at most so many pictures of a folder (to try things out).
-        bf16: compute in bfloat16 where that is safe (autocast).
-        workers: compute a batch in so many parts side by side, each in a thread of its own. On a CPU two
-        parts
-            on one core each are faster than one part on two cores, whose threads wait for each other in
-            every operation.
-        progress: show a progress bar.
+        options: where and how.
 
     Raises:
-        DataError: the data is not there, or ``out`` holds a different run.
+        UsageError: a batch cannot be split evenly, no such device.
+        DataError: the data is not there; ``out`` holds another run (``run_differs``), or one on other data
+            (``data_differs``); all of its checkpoints are damaged (``checkpoints_damaged``).
     """
 
-    def __init__(
-        self,
-        run: Run,
-        data: Path,
-        out: Path,
-        *,
-        device: str = "cpu",
-        save_every: float = 120.0,
-        score_every: float = 300.0,
-        limit: int | None = None,
-        bf16: bool = False,
-        workers: int = 1,
-        progress: bool = True,
-    ) -> None:
-        self.run, self.out, self.device, self.bf16, self.progress = (
-            run,
-            out,
-            torch.device(device),
-            bf16,
-            progress,
-        )
-        self.save_every, self.score_every = save_every, score_every
-        if self.device.type == "cpu":
+    def __init__(self, run: Run, data: Path, out: Path, options: Options | None = None) -> None:
+        self.run, self.out, self.options = run, out, options or Options()
+        self.accelerator = make_accelerator(self.options.device, run.precision)
+        self.main = self.accelerator.is_main_process
+        if self.accelerator.device.type == "cpu":
             keep_freed_memory()
-        self.workers, cores = workers, max(1, torch.get_num_threads() // workers)
-        self.pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(cores,))
-        if workers > 1:
-            # This thread too: on a busy machine a barrier of threads was seen to cost 9/10 of the speed.
-            torch.set_num_threads(cores)
         out.mkdir(parents=True, exist_ok=True)
-        self._claim()
-        model = create_model(run.model)
-        _initialise(model, torch.Generator().manual_seed(run.seed))
-        if run.start is not None:
-            model.load_state_dict(load_model(run.start).state_dict())
-        self.model = model.to(self.device).train()
-        self.average: State = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=run.learning_rate, betas=run.betas, fused=True
+        if self.main:
+            self._claim()
+        self.accelerator.wait_for_everyone()
+        self.store = CheckpointStore(out / "checkpoints", run.checkpoints.keep)
+        self.data, held_out = (
+            MixtureData(
+                run.mixture,
+                data,
+                part=part,
+                held_out=run.validation.held_out,
+                seed=run.seed,
+                limit=self.options.limit,
+                cache_bytes=self.options.cache_bytes if part == "train" else 0,
+                warn=self._tell if part == "train" else None,
+            )
+            for part in ("train", "validation")
         )
-        self.step = 0
-        if self.checkpoint.exists():
-            self.step = load_checkpoint(self.checkpoint, self.model, self.average, self.optimizer)
-        self.source = CompositeSource(data, run.layout, device=self.device, limit=limit, progress=progress)
-        held_out = CompositeSource(data, run.layout, part="validation", limit=limit, progress=progress)
-        self.validation = _validation(held_out, run.seed)
-        self._stop: int | None = None
+        self.plan = Plan(run, self.data.epoch)
+        self._check_batches()
+        validated = run.validation.every > 0 and run.validation.held_out > 0
+        self.validation = (
+            validation_batches(held_out, run.validation.count, run.validation.crop) if validated else {}
+        )
+        self.network = make_network(run)
+        if run.loss.auxiliary and not hasattr(self.network, "forward_with_losses"):
+            raise UsageError(
+                f"loss.auxiliary: expected none, as {run.model.name} has no losses of its own, came "
+                f"{', '.join(run.loss.auxiliary)}"
+            )
+        self._prepare(make_optimizer(run, self.network))
+        self.average = None if run.ema is None else copy_of(self.network)
+        self.step = self.bad_in_row = self.skipped = 0
+        self.best: dict[str, float] | None = None
+        self.bad_pictures = list[str]()
+        self.sums = dict[str, list[float]]()  # since the last line of the log: [sum, count] of each loss
+        self._random = RandomStates(run.seed, self.accelerator.process_index)
+        found = self.store.load_newest(self._tell)
+        if found is not None:
+            self._restore(found)
+        self._stopped_by: int | None = None
+        self._validated = False
 
-    @property
-    def checkpoint(self) -> Path:
-        """Where the state is stored."""
-        return self.out / "checkpoint.safetensors"
+    # ---------------------------------------------------------------------------------- setting up
+
+    def _tell(self, sentence: str) -> None:
+        if self.main:
+            tqdm.write(f"anyrestore: {sentence}", file=sys.stderr)
 
     def _claim(self) -> None:
         """Write ``run.json``, or see that the folder belongs to the same run."""
-        path, wanted = self.out / "run.json", json.dumps(self.run.to_json(), indent=1, sort_keys=True)
-        if path.exists() and path.read_text() != wanted:
-            old, new = json.loads(path.read_text()), json.loads(wanted)
-            odd = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-            raise DataError(
-                f"expected {self.out} to hold this run, but its {', '.join(odd)} differ; "
-                "choose another output folder"
-            )
+        path, wanted = self.out / "run.json", json.dumps(self.run.to_json(), indent=1)
+        if path.exists() and not self.options.force:
+            try:
+                old = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                old = {}
+            odd = _differences(old, json.loads(wanted))
+            if odd:
+                raise DataError(
+                    f"expected {self.out} to hold this run, but it differs in {', '.join(odd[:8])}; choose "
+                    "another output folder, or --force to go on with the new values",
+                    code="run_differs",
+                )
         store_bytes(wanted.encode(), path, overwrite=True)
 
+    def _check_batches(self) -> None:
+        parts = self.accelerator.num_processes * self.run.accumulate
+        for phase in self.run.phases:
+            if phase.batch % parts:
+                raise UsageError(
+                    f"expected a batch that {self.accelerator.num_processes} processes with "
+                    f"{self.run.accumulate} parts each can share evenly, came {phase.batch}; "
+                    "change phases.batch or accumulate"
+                )
+
+    def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
+        """Hand network and optimiser to Accelerate; ``self.network`` keeps the names."""
+        module: nn.Module = Forward(self.network, auxiliary=bool(self.run.loss.auxiliary))
+        if self.options.channels_last:
+            module = cast("nn.Module", cast("Any", module).to(memory_format=torch.channels_last))
+        if self.options.compile:
+            cast("Any", module).compile()
+        self.model: nn.Module
+        self.optimizer: Any
+        self.model, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self.network = cast("nn.Module", self.accelerator.unwrap_model(self.model).network)
+
+    # -------------------------------------------------------------------------------- the training
+
     def train(self, seconds: float = math.inf) -> int | None:
-        """Train until the run's end, for at most ``seconds``, or until a signal asks to stop.
+        """Train until the run's end, for at most ``seconds``, or until SIGINT or SIGTERM asks to stop.
 
         Returns:
             The number of the signal that ended it, or None.
+
+        Raises:
+            DataError: too many steps in a row were not finite (``diverged``), or pictures unreadable
+                (``bad_pictures``).
+            OutputError: the last checkpoint could not be stored.
         """
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-        start = saved = scored = logged = time.monotonic()
-        losses: defaultdict[str, list[float]] = defaultdict(list)
-        crops = bad = 0
+        start = saved = time.monotonic()
+        journal = self._journal()
         bar = tqdm(
-            total=self.run.steps, initial=self.step, desc=self.run.name, delay=1, disable=not self.progress
+            total=self.plan.samples,
+            initial=self.plan.position(self.step),
+            desc=self.run.name,
+            unit="crop",
+            delay=1,
+            disable=not (self.main and self.options.progress),
         )
-        try:
-            while self.step < self.run.steps and self._stop is None and time.monotonic() - start < seconds:
-                batch = self._batch(self.step)
-                per_image = self._update(batch)
-                bad = 0 if per_image is not None else bad + 1
-                if bad == _BAD_STEPS:
-                    raise DataError(
-                        f"{bad} steps in a row gave no finite loss at step {self.step}; "
-                        f"the last good state is in {self.checkpoint}: lower the learning rate"
+        meter = Meter(self.accelerator.device)
+        batches = self._batches()
+        with _catching_signals(self._on_signal):
+            try:
+                while self.step < self.plan.steps:
+                    meter.waiting()
+                    raw = next(batches)
+                    meter.working()
+                    due = self._advance(
+                        raw,
+                        stop=self._stopped_by is not None or time.monotonic() - start >= seconds,
+                        save=time.monotonic() - saved >= self.options.save_seconds,
                     )
-                for task, loss in zip(batch.tasks, per_image if per_image is not None else (), strict=False):
-                    losses[task].append(loss)
-                crops += len(batch.tasks)
-                self.step += 1
-                bar.update()
-                now = time.monotonic()
-                if now - logged > 20:
-                    means = {task: sum(v) / len(v) for task, v in sorted(losses.items())}
-                    self._append(
-                        "log.jsonl", {"step": self.step, "crops_per_second": crops / (now - logged), **means}
-                    )
-                    losses.clear()
-                    crops, logged = 0, now
-                if now - saved > self.save_every:
-                    self.save()
-                    saved = time.monotonic()
-                if now - scored > self.score_every:
-                    self._append("scores.jsonl", {"step": self.step, **self.score()})
-                    scored = logged = time.monotonic()
-                    crops = 0
-        finally:
-            bar.close()
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        self.save()
-        if self.step >= self.run.steps:
-            self._append("scores.jsonl", {"step": self.step, **self.score()})
-        return self._stop
+                    bar.update(self.plan.phase(self.step - 1).batch)
+                    meter.crops += self.plan.phase(self.step - 1).batch
+                    self._report(journal, meter, bar)
+                    if due.stop or self.step == self.plan.steps:
+                        break
+                    if due.save or self._validated or self.step % self.run.checkpoints.every == 0:
+                        self._unless_the_disk_is_full(self.save)
+                        saved = time.monotonic()
+                self.save()
+            finally:
+                cast("Any", batches).close()
+                bar.close()
+                if journal is not None:
+                    journal.close()
+        self.accelerator.wait_for_everyone()
+        return self._stopped_by
+
+    def _journal(self) -> Journal | None:
+        if not self.main:
+            return None
+        return Journal(self.out, self.step, tensorboard=self.options.tensorboard, tell=self._tell)
+
+    def _batches(self) -> Iterator[RawBatch]:
+        """This process's share of every batch from the present step on."""
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+
+        def requests() -> Iterator[Request]:
+            for step in range(self.step, self.plan.steps):
+                phase, first = self.plan.phase(step), self.plan.position(step)
+                share = phase.batch // processes
+                mine = range(first + rank * share, first + (rank + 1) * share)
+                yield Request(indexes=tuple(mine), crop=phase.crop, shares=phase.shares or None)
+
+        return load_batches(self.data, requests(), workers=self.options.workers)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stop is not None:  # asked twice: at once
+        if self._stopped_by is not None:  # asked twice: at once
             raise KeyboardInterrupt
-        self._stop = number
+        self._stopped_by = number
 
-    def _batch(self, step: int) -> Batch:
-        phase = self.run.phase(step)
-        generator = torch.Generator().manual_seed(self.run.seed * 1_000_003 + step)
-        return self.source.batch(phase.crop, draw_tasks(phase.shares, phase.batch, generator), generator)
-
-    def _update(self, batch: Batch) -> list[float] | None:
-        """One step; the loss of every image, or None where a loss or gradient was not finite."""
-        run = self.run
-        for group in self.optimizer.param_groups:
-            group["lr"] = run.learning_rate * cosine(
-                self.step, steps=run.steps, warmup=run.warmup, floor=run.final_rate
-            )
-        weights = torch.tensor([run.weights.get(task, 1.0) for task in batch.tasks], device=self.device)
-        parts = (tensor.chunk(self.workers) for tensor in (batch.degraded, batch.clean, weights))
-        found = list(self.pool.map(partial(self._gradients, of=len(batch.tasks)), *parts))
-        for parameter, *gradients in zip(self.model.parameters(), *(g for g, _ in found), strict=True):
-            parameter.grad = sum(gradients[1:], gradients[0])
-        per_image = torch.cat([losses for _, losses in found])
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), run.clip)
-        if not bool(torch.isfinite(per_image).all()) or not bool(torch.isfinite(norm)):
-            return None
-        self.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
-        # Early on the average must not remember the random start.
-        decay = min(run.average_decay, (1 + self.step) / (10 + self.step))
-        for key, value in self.model.state_dict().items():
-            self.average[key].lerp_(value, 1 - decay)
-        return [float(loss) for loss in per_image]
-
-    def _gradients(
-        self, degraded: Image, clean: Image, weights: Tensor, *, of: int
-    ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The gradient of a part of a batch of ``of`` images, and that part's losses per image."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            restored = self.model(degraded)
-        per_image = reconstruction(restored.float(), clean, self.run.fourier_weight)
-        loss = balance(per_image, self.run.balance, weights=weights, floor=self.run.floor) * (
-            len(degraded) / of
+    def _advance(self, raw: RawBatch, *, stop: bool, save: bool) -> _Due:
+        """One step, whether taken or skipped; what all processes agree is due after it."""
+        batch = degrade_batch(raw, self.accelerator.device)
+        rate = self.run.optimizer.lr * factor(
+            self.run.schedule, self.plan.epoch(self.step), epochs=self.plan.epochs
         )
-        return torch.autograd.grad(loss, list(self.model.parameters())), per_image.detach()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self._random:
+            per_image = self._gradients(batch)
+        clip = self.run.optimizer.clip
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if clip is None else clip)
+        norm = float(whole(norm))
+        finite = bool(torch.isfinite(per_image).all()) and math.isfinite(norm)
+        agreed = self._agree(batch, per_image, finite=finite, stop=stop, save=save)
+        if agreed.finite:
+            self.optimizer.step()
+            if self.average is not None and self.run.ema is not None:
+                # Early on the average must not remember the random start.
+                average_in(self.average, self.network, min(self.run.ema, (1 + self.step) / (10 + self.step)))
+            self.bad_in_row = 0
+            self._add(_NORM, norm, 1)
+            for name, (total, count) in agreed.losses.items():
+                self._add(name, total, count)
+        else:
+            self.bad_in_row += 1
+            self.skipped += 1
+            if self.accelerator.scaler is not None:  # skips the step itself, and lowers the scale
+                self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if agreed.bad:
+            self._count_bad_pictures(batch.bad)
+        if self.bad_in_row >= self.run.patience:
+            self._stop_diverged(batch, per_image)
+        self.step += 1
+        return agreed
 
-    def save(self) -> None:
-        """Write the checkpoint and the averaged weights."""
-        save_checkpoint(self.checkpoint, self.model, self.average, self.optimizer, self.step)
-        with _weights(self.model, self.average):
-            save_weights(self.model, self.out / "weights.safetensors")
+    def _gradients(self, batch: Batch) -> Tensor:
+        """Accumulate the gradient of this process's share of the batch; its losses per image."""
+        parts = self.run.accumulate
+        per_image = list[Tensor]()
+        for i, (degraded, clean, weights) in enumerate(
+            zip(*(t.chunk(parts) for t in (batch.degraded, batch.clean, batch.weights)), strict=True)
+        ):
+            if self.options.channels_last:
+                degraded = degraded.to(memory_format=torch.channels_last)  # noqa: PLW2901
+            last = i == parts - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                restored, auxiliary = self.model(degraded)
+                losses = image_losses(restored.float(), clean, self.run.loss)
+                loss = balance(losses, self.run.loss.balance, weights=weights, floor=self.run.loss.floor)
+                for name, value in auxiliary.items():
+                    loss = loss + self.run.loss.auxiliary.get(name, 0.0) * value
+                self.accelerator.backward(loss / parts)
+            per_image.append(losses.detach())
+        return torch.cat(per_image)
+
+    def _agree(self, batch: Batch, losses: Tensor, *, finite: bool, stop: bool, save: bool) -> _Due:
+        """One sum over all processes: flags, and the losses of every task."""
+        flags = [float(not finite), float(stop), float(save), float(len(batch.bad))]
+        tasks = self.data.tasks
+        table = torch.zeros(len(tasks), 2, dtype=torch.float64)
+        for task, loss in zip(batch.tasks, losses.cpu() if finite else (), strict=False):
+            table[tasks.index(task)] += torch.tensor([float(loss), 1.0], dtype=torch.float64)
+        vector = torch.cat([torch.tensor(flags, dtype=torch.float64), table.flatten()])
+        if self.accelerator.num_processes > 1:
+            # A list of numbers, so that no process waits on the device for another one's flags.
+            vector = cast("Tensor", self.accelerator.reduce(vector.to(self.accelerator.device), "sum")).cpu()
+        values = [float(value) for value in vector]
+        return _Due(
+            finite=values[0] == 0,
+            stop=values[1] > 0,
+            save=values[2] > 0,
+            bad=values[3] > 0,
+            losses={
+                task: (values[4 + 2 * i], int(values[5 + 2 * i]))
+                for i, task in enumerate(tasks)
+                if values[5 + 2 * i]
+            },
+        )
+
+    def _add(self, name: str, total: float, count: int) -> None:
+        now = self.sums.setdefault(name, [0.0, 0])
+        now[0] += total
+        now[1] += count
+
+    def _count_bad_pictures(self, mine: tuple[str, ...]) -> None:
+        """Remember unreadable pictures; above 1 % of all the run stops."""
+        known = set(self.bad_pictures)
+        for name in sorted(set(cast("list[str]", gather_object(list(mine)))) - known):
+            self.bad_pictures.append(name)
+            self._tell(f"cannot be read, another picture is used: {name}")
+        if len(self.bad_pictures) > _BAD_PICTURES * self.data.pictures:
+            raise DataError(
+                f"expected at most 1 % unreadable pictures, but {len(self.bad_pictures)} of "
+                f"{self.data.pictures} are: {', '.join(self.bad_pictures[:5])}; mend or remove them",
+                code="bad_pictures",
+            )
+
+    def _stop_diverged(self, batch: Batch, losses: Tensor) -> None:
+        """Leave the batch for inspection, and end the run; the last good state is on disk already."""
+        dump = self.out / f"diverged-step-{self.step:09}-process-{self.accelerator.process_index}.safetensors"
+        tensors = {"degraded": batch.degraded, "clean": batch.clean, "losses": losses}
+        notes = {"tasks": json.dumps(batch.tasks), "step": str(self.step)}
+        store_bytes(
+            save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata=notes), dump, overwrite=True
+        )
+        raise DataError(
+            f"{self.bad_in_row} steps in a row gave no finite gradient, up to step {self.step}; the batch "
+            f"is in {dump}, the last good state in {self.store.folder}: lower optimizer.lr or set "
+            "optimizer.clip",
+            code="diverged",
+        )
+
+    # ---------------------------------------------------------------------------- logs and scores
+
+    def _report(self, journal: Journal | None, meter: Meter, bar: Any) -> None:
+        """What is due after a step: a line of the log, scores of the held-out scenes."""
+        step, last = self.step, self.step == self.plan.steps
+        if step % self.run.log_every == 0 or last:
+            losses = {k: total / count for k, (total, count) in sorted(self.sums.items()) if k != _NORM}
+            record = {
+                "step": step,
+                "samples": self.plan.position(step),
+                "epoch": self.plan.epoch(step),
+                "lr": self.optimizer.param_groups[0]["lr"],
+                "norm": _mean([self.sums.get(_NORM, [0.0, 0])]),
+                "loss": _mean([v for k, v in self.sums.items() if k != _NORM]),
+                "losses": losses,
+                "skipped": self.skipped,
+            }
+            self.sums.clear()
+            speed = meter.read()
+            if journal is not None:
+                journal.append(LOG, record)
+                journal.append(SPEED, {"step": step, **speed})
+                bar.set_postfix(
+                    {"loss": f"{record['loss']:.4f}", "crops/s": f"{speed['crops_per_second']:.0f}"}
+                )
+        self._validated = bool(self.validation) and (step % self.run.validation.every == 0 or last)
+        if self._validated:
+            scores = self._score(journal)
+            mean = sum(scores.values()) / len(scores)
+            if self.best is None or mean > self.best["mean"]:
+                self.best = {"step": step, "mean": mean}
+                weights = self._averaged()
+                self._unless_the_disk_is_full(lambda: self._store_weights(weights, "best.safetensors"))
+            if journal is not None:
+                journal.append(SCORES, {"step": step, "mean": mean, "psnr": scores})
+                if self.options.progress:
+                    tqdm.write(f"step {step}  " + "  ".join(f"{k} {v:.2f} dB" for k, v in scores.items()))
+            meter.pause()
+
+    def score(self) -> dict[str, float]:
+        """PSNR in dB of the averaged weights on held-out scenes, per task (mean over images)."""
+        return self._score(None)
 
     @torch.no_grad()
-    def score(self) -> dict[str, float]:
-        """PSNR in dB of the averaged weights on held-out pictures, per task (mean over images)."""
-        scores = dict[str, float]()
-        with _weights(self.model, self.average):
-            self.model.eval()
+    def _score(self, journal: Journal | None) -> dict[str, float]:
+        scores, rows = dict[str, float](), list[tuple[Tensor, Tensor, Tensor]]()
+        with weights_of(self.average, self.network):
+            self.network.eval()
             for task, batch in self.validation.items():
-                values = [
-                    _psnr(self.model(x[None].to(self.device)).cpu().clamp(0, 1), y[None])
-                    for x, y in zip(batch.degraded, batch.clean, strict=True)
-                ]
+                values = list[float]()
+                for i, (degraded, clean) in enumerate(zip(batch.degraded, batch.clean, strict=True)):
+                    with self.accelerator.autocast():
+                        restored = self.network(degraded[None].to(self.accelerator.device))
+                    restored = restored.float().cpu()[0].clamp(0, 1)
+                    values.append(_psnr(restored, clean))
+                    if i < self.run.validation.sheet:
+                        rows.append((degraded, restored, clean))
                 scores[task] = sum(values) / len(values)
-            self.model.train()
+            self.network.train()
+        if journal is not None and rows:
+            journal.sheet(self.step, rows)
         return scores
 
-    def _append(self, name: str, record: Mapping[str, float]) -> None:
-        rounded = {k: round(v, 4) for k, v in record.items()}
-        with (self.out / name).open("a") as file:
-            file.write(json.dumps(rounded) + "\n")
-        if self.progress:
-            tqdm.write(
-                f"{name.removesuffix('.jsonl')}: " + "  ".join(f"{k} {v:g}" for k, v in rounded.items())
+    # --------------------------------------------------------------------------------- the state
+
+    def _unless_the_disk_is_full(self, store: Callable[[], None]) -> None:
+        """Store something on the way; where that fails, what was there is whole and training goes on."""
+        try:
+            store()
+        except OutputError as error:
+            self._tell(f"nothing stored at step {self.step}: {error} Training goes on.")
+
+    def save(self) -> None:
+        """Store the whole state, and the averaged weights as the zoo loads them.
+
+        Raises:
+            OutputError: they cannot be stored; what was there before is whole.
+        """
+        if self.step == 0:  # nothing to lose yet; the start is the seed's
+            return
+        # All that processes must do together comes before the first thing that can fail on one of them.
+        tensors, weights = collect(self.network, self.average, self.optimizer), self._averaged()
+        randoms = cast("list[tuple[State, dict[str, Any]]]", gather_object([self._random.capture()]))
+        facts = {
+            "step": self.step,
+            "processes": self.accelerator.num_processes,
+            "mixture": dict(self.data.fingerprint),
+            "random": [plain for _, plain in randoms],
+            "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+            "best": self.best,
+            "bad_in_row": self.bad_in_row,
+            "skipped": self.skipped,
+            "bad_pictures": self.bad_pictures,
+            "sums": self.sums,
+        }
+        for rank, (states, _) in enumerate(randoms):
+            tensors |= {f"random.{kind}.{rank}": v for kind, v in states.items()}
+        if self.main:
+            best = None if self.best is None else int(self.best["step"])
+            self.store.save(self.step, tensors, facts, best=best)
+        self._store_weights(weights, "weights.safetensors")
+
+    def _restore(self, found: Checkpoint) -> None:
+        """Take the whole state of a checkpoint.
+
+        Raises:
+            DataError: it belongs to another network or data, or a part of it is missing.
+        """
+        facts, tensors = found.facts, found.tensors
+        if set(facts) != _FACTS:
+            raise DataError(
+                f"expected a checkpoint of this version in {self.store.folder}, but its "
+                f"{', '.join(sorted(set(facts) ^ _FACTS))} differ; start in another folder",
+                code="checkpoint_foreign",
             )
+        then, now = facts["mixture"], self.data.fingerprint
+        odd = [k for k in {**then, **now} if then.get(k) != now.get(k)]
+        if odd and not self.options.force:
+            raise DataError(
+                f"expected the data that this run began with, but {', '.join(sorted(odd))} changed; "
+                "put it back, or --force to go on with the data as it is",
+                code="data_differs",
+            )
+        try:
+            restore(
+                {k: v for k, v in tensors.items() if not k.startswith("random.")},
+                self.network,
+                self.average,
+                self.optimizer,
+            )
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"expected a checkpoint of {self.run.model.name} in {self.store.folder}, but it does not fit "
+                f"({error}); start in another folder",
+                code="checkpoint_foreign",
+            ) from error
+        rank = self.accelerator.process_index
+        if rank < len(facts["random"]):  # more processes than before: the new ones begin with their seed's
+            ending = f".{rank}"
+            own = {
+                k.removeprefix("random.").removesuffix(ending): v
+                for k, v in tensors.items()
+                if k.startswith("random.") and k.endswith(ending)
+            }
+            if "torch" not in own:
+                raise DataError(
+                    f"expected a checkpoint with the random state of process {rank} in {self.store.folder}, "
+                    "but it has none; start in another folder",
+                    code="checkpoint_foreign",
+                )
+            self._random.load(own, facts["random"][rank])
+        self.step = found.step
+        self.bad_in_row, self.skipped = facts["bad_in_row"], facts["skipped"]
+        self.best, self.bad_pictures, self.sums = facts["best"], facts["bad_pictures"], facts["sums"]
+        if self.accelerator.scaler is not None and facts["scaler"]:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+
+    def _averaged(self) -> State:
+        """The weights that a model is judged by, whole; every process must call it."""
+        return {k: whole(v).cpu() for k, v in (self.average or copy_of(self.network)).items()}
+
+    def _store_weights(self, weights: State, name: str) -> None:
+        if self.main:
+            with torch.device("meta"):  # without memory and random numbers: only the form is wanted
+                network = create_model(self.run.model.name, **self.run.model.options)
+            network.load_state_dict(weights, assign=True)
+            save_weights(network, self.out / name)
 
 
-class _weights:  # noqa: N801 - used as a function
-    """Other weights in a model for the length of a ``with``."""
+@dataclass(frozen=True, kw_only=True)
+class _Due:
+    """What all processes agreed on after a step."""
 
-    def __init__(self, model: nn.Module, state: State) -> None:
-        self.model, self.state = model, state
-
-    def __enter__(self) -> None:
-        self.own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.model.load_state_dict(self.state)
-
-    def __exit__(self, *_: object) -> None:
-        self.model.load_state_dict(self.own)
+    finite: bool
+    stop: bool
+    save: bool
+    bad: bool
+    losses: Mapping[str, tuple[float, int]]  # sum and count per task
 
 
-def _initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's default initialisation from a generator of our own: a run's start is its seed's."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    for name, parameter in model.named_parameters():
-        if name.endswith("queries"):
-            nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5, generator=generator)
+@contextmanager
+def _catching_signals(handler: Callable[[int, FrameType | None], None]) -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
-def _validation(source: CompositeSource, seed: int, size: int = 128, count: int = 8) -> dict[str, Batch]:
-    """The same held-out crops for every score: ``count`` of every task."""
-    tasks = [task for task in TASKS if task != "pair" or source.pairs]
-    return {
-        task: source.batch(size, [task] * count, torch.Generator().manual_seed(seed + 7 * i))
-        for i, task in enumerate(tasks)
-    }
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """The paths at which two JSON values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        one, other = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+        keys = sorted(one.keys() | other.keys())
+        return [p for k in keys for p in _differences(one.get(k), other.get(k), f"{path}.{k}" if path else k)]
+    if isinstance(old, list) and isinstance(new, list):
+        first, second = cast("list[Any]", old), cast("list[Any]", new)
+        if len(first) == len(second):
+            pairs = enumerate(zip(first, second, strict=True))
+            return [p for i, (a, b) in pairs for p in _differences(a, b, f"{path}.{i}")]
+    return [] if old == new else [path or "run.json"]
+
+
+def _mean(sums: Sequence[Sequence[float]]) -> float:
+    total, count = (sum(s[i] for s in sums) for i in (0, 1))
+    return total / count if count else 0.0
 
 
 def _psnr(restored: Tensor, clean: Tensor) -> float:

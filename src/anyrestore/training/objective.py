@@ -1,7 +1,14 @@
-"""What training minimises: L1 plus a Fourier L1, per image, and how unequal images are balanced.
+"""What training minimises: a weighted sum of differences, per image, and how unequal images are balanced.
+
+With x the restored and y the clean image, in [0, 1], means over all values of an image:
+
+    l1           mean |x - y|
+    charbonnier  mean sqrt((x - y)^2 + eps^2)                      (Lai et al. 2017; eps 1e-3)
+    fourier      mean |stack(Re, Im of rfft2(x)) - stack(Re, Im of rfft2(y))|, transform un-normalised
+    ms_ssim      1 - MS-SSIM(x, y)                                 (see anyrestore.metrics.ms_ssim)
 
 The Fourier term is MoCE-IR's (arXiv 2411.18466), which CEA-IR (arXiv 2605.06127, equations 10 and 11) takes
-over: mean absolute difference of the real and imaginary parts of an un-normalised rfft2, weight 0.1.
+over, weight 0.1. Terms of a model's own (``Loss.auxiliary``) are added by the loop, which runs the model.
 """
 
 from __future__ import annotations
@@ -12,15 +19,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anyrestore.metrics.ms_ssim import ms_ssim
+from anyrestore.training.run import Loss
 from anyrestore.types import Image
 
 PerImage = Float[Tensor, "b"]
-Balance = Literal["none", "log"]
 
 
 def l1(restored: Image, clean: Image) -> PerImage:
     """Mean absolute difference of every image of the batch."""
     return (restored - clean).abs().mean(dim=(1, 2, 3))
+
+
+def charbonnier(restored: Image, clean: Image, eps: float = 1e-3) -> PerImage:
+    """Mean of sqrt(difference^2 + eps^2) of every image: L1 with a rounded tip; ``eps`` at equal images."""
+    return torch.sqrt((restored - clean).square() + eps**2).mean(dim=(1, 2, 3))
 
 
 def fourier_l1(restored: Image, clean: Image) -> PerImage:
@@ -31,14 +44,35 @@ def fourier_l1(restored: Image, clean: Image) -> PerImage:
     return difference.abs().mean(dim=(1, 2, 3, 4))
 
 
-def reconstruction(restored: Image, clean: Image, fourier_weight: float = 0.1) -> PerImage:
-    """``l1 + fourier_weight * fourier_l1``, per image."""
-    loss = l1(restored, clean)
-    return loss + fourier_weight * fourier_l1(restored, clean) if fourier_weight else loss
+def image_losses(restored: Image, clean: Image, loss: Loss) -> PerImage:
+    """The weighted sum of the image terms of ``loss``, per image; terms of weight 0 are not computed.
+
+    Args:
+        restored: the network's output, not clamped; half precision is computed in float32.
+        clean: what it should be.
+        loss: the weights; its auxiliary and balancing parts are not used here.
+    """
+    restored, clean = (
+        image if image.dtype == torch.float64 else image.float() for image in (restored, clean)
+    )
+    total = restored.new_zeros(len(restored))
+    if loss.l1:
+        total = total + loss.l1 * l1(restored, clean)
+    if loss.charbonnier:
+        total = total + loss.charbonnier * charbonnier(restored, clean, loss.charbonnier_eps)
+    if loss.fourier:
+        total = total + loss.fourier * fourier_l1(restored, clean)
+    if loss.ms_ssim:
+        total = total + loss.ms_ssim * (1 - ms_ssim(restored, clean))
+    return total
 
 
 def balance(
-    losses: PerImage, how: Balance = "none", *, weights: PerImage | None = None, floor: float = 0.1
+    losses: PerImage,
+    how: Literal["none", "log"] = "none",
+    *,
+    weights: PerImage | None = None,
+    floor: float = 0.1,
 ) -> Float[Tensor, ""]:
     """One number from the losses of a batch of mixed degradations.
 

@@ -1,54 +1,270 @@
-"""What a run is: a frozen value that says everything, and can be written to JSON and read again."""
+"""What a run is: a frozen value that says everything, and can be written to JSON and read again.
+
+Values are checked where they are made: a run that exists is one that can be trained, given the data.
+Sentences begin with the field's name, so that a reader can put its path before it ("optimizer.lr: ...").
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from anyrestore.data.synthetic import Layout
-from anyrestore.training.objective import Balance
+from anyrestore.data.mixtures import Mixture
+from anyrestore.errors import UsageError
+from anyrestore.training.reading import closest, fields_of, read
+from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG
+
+Balance = Literal["none", "log"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def _positive(**numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and not 0 < number < math.inf:
+            raise UsageError(f"{name}: expected a number above 0, came {number}")
+
+
+def _at_least(least: int, **numbers: float | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and not least <= number < math.inf:
+            raise UsageError(f"{name}: expected at least {least}, came {number}")
+
+
+def _fraction(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0 <= number <= 1:
+            raise UsageError(f"{name}: expected a number from 0 to 1, came {number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The network.
+
+    ``options`` may be given in part; they are completed to all fields of the architecture's Config, so that a
+    written run does not depend on defaults. A name that is not in the zoo keeps them as they are: its recipe
+    can be read, not trained.
+    """
+
+    name: str  # of the zoo
+    start: str | None = None  # weights to start from: a name of the zoo or a .safetensors file
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])  # fields of the architecture's Config
+
+    def __post_init__(self) -> None:
+        """Complete the options.
+
+        Raises:
+            UsageError: an option that the architecture has not, or a value that it refuses.
+        """
+        if not self.known:
+            return
+        entry = CATALOG[self.name]
+        architecture = ARCHITECTURES[entry.architecture]
+        names = fields_of(architecture.config)
+        for name in self.options:
+            if name not in names:
+                raise UsageError(
+                    f"options.{name}: no such option of {self.name}; it has {', '.join(names)}"
+                    f"{closest(name, names)}"
+                )
+        preset = dataclasses.asdict(architecture.presets[self.name])
+        config = read(architecture.config, preset | dict(self.options), "options")
+        object.__setattr__(self, "options", dataclasses.asdict(config))
+
+    @property
+    def known(self) -> bool:
+        """Whether this version has the network."""
+        return self.name in CATALOG
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """How a gradient becomes a step."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = 2e-4  # at the peak
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float | None = None  # largest l2 norm of the gradient; None: not clipped
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no optimiser takes."""
+        _positive(lr=self.lr, eps=self.eps, clip=self.clip)
+        _at_least(0, weight_decay=self.weight_decay)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise UsageError(f"betas: expected two numbers from 0 to below 1, came {list(self.betas)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over a run, in epochs; see training.schedule."""
+
+    name: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.0  # epochs of linear rise from `start` to 1
+    start: float = 0.0  # factor at the beginning of the rise
+    floor: float = 0.0  # factor at the end of the cosine
+    horizon: float | None = None  # epochs at which the cosine reaches its floor; None: the run's end
+    every: Literal["step", "epoch"] = "step"  # when the rate changes
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule that never reaches its peak or leaves [0, 1]."""
+        _at_least(0, warmup=self.warmup)
+        _fraction(start=self.start, floor=self.floor)
+        _positive(horizon=self.horizon)
+        if self.horizon is not None and self.horizon <= self.warmup:
+            raise UsageError(
+                f"horizon: expected more epochs than the warm-up's {self.warmup:g}, came {self.horizon:g}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What is minimised: a weighted sum, per image; see training.objective."""
+
+    l1: float = 1.0
+    charbonnier: float = 0.0
+    charbonnier_eps: float = 1e-3
+    fourier: float = 0.0
+    ms_ssim: float = 0.0  # of 1 - MS-SSIM
+    auxiliary: Mapping[str, float] = field(
+        default_factory=dict[str, float]
+    )  # the model's own losses, by name
+    balance: Balance = "none"  # over the images of a batch
+    floor: float = 0.1  # of the log balance
+
+    def __post_init__(self) -> None:
+        """Refuse negative weights, and a loss that does not look at the image."""
+        terms = {name: getattr(self, name) for name in ("l1", "charbonnier", "fourier", "ms_ssim")}
+        _at_least(0, **terms, **{f"auxiliary.{name}": weight for name, weight in self.auxiliary.items()})
+        _positive(charbonnier_eps=self.charbonnier_eps, floor=self.floor)
+        if not any(terms.values()):
+            raise UsageError(
+                f"l1: expected a weight above 0 for at least one of {', '.join(terms)}, came none"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A stretch of a run with its own crops and mixture."""
+    """A stretch of a run with its own crops."""
 
-    until: float  # the run's progress, in (0, 1], at which the next phase begins
-    crop: int  # side of the crops in pixels
-    batch: int
-    shares: Mapping[str, float]  # of every task in the batch; see anyrestore.data.synthetic.TASKS
+    until: float = 1.0  # share of the run's samples (of its steps, if it counts those) at which it ends
+    crop: int = 128  # side of the crops in pixels
+    batch: int = 32  # crops a step, over all processes together
+    shares: Mapping[str, float] = field(
+        default_factory=dict[str, float]
+    )  # of tasks, for the mixture's ("draw")
+
+    def __post_init__(self) -> None:
+        """Refuse what no batch can be made from."""
+        if not 0 < self.until <= 1:
+            raise UsageError(f"until: expected a number above 0 and up to 1, came {self.until:g}")
+        _at_least(1, crop=self.crop, batch=self.batch)
+        _at_least(0, **{f"shares.{task}": share for task, share in self.shares.items()})
+        if self.shares and not any(self.shares.values()):
+            raise UsageError("shares: expected at least one share above 0, came none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Scores on held-out training pictures, never on a test set."""
+
+    every: int = 1000  # steps; 0: never
+    held_out: int = 8  # scenes of every data set kept from training
+    count: int = 8  # samples a task
+    crop: int = 128  # pixels
+    sheet: int = 1  # samples a task shown as input, output, target; 0: no sheets
+
+    def __post_init__(self) -> None:
+        """Refuse validation without pictures."""
+        _at_least(0, every=self.every, held_out=self.held_out, sheet=self.sheet)
+        _at_least(1, count=self.count, crop=self.crop)
+        if self.every and not self.held_out:
+            raise UsageError(
+                "held_out: expected at least 1 scene to validate on, came 0; keep some, or give every=0 too"
+            )
+        if self.sheet > self.count:
+            raise UsageError(f"sheet: expected at most count, which is {self.count}, came {self.sheet}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """When the whole state is stored."""
+
+    every: int = 1000  # steps
+    keep: int = 2  # the newest so many, at least 2, and the best
+
+    def __post_init__(self) -> None:
+        """Refuse to keep fewer than two: a damaged one needs one before it."""
+        _at_least(1, every=self.every)
+        _at_least(2, keep=self.keep)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """Everything that defines a training run."""
+    """Everything that defines a training run; where it runs (device, processes) does not."""
 
     name: str
-    model: str  # a name of the zoo
-    start: str | None = None  # weights to start from: a name of the zoo or a .safetensors file
-    steps: int
-    learning_rate: float  # at the peak
-    warmup: int = 200  # steps
-    final_rate: float = 0.02  # the learning rate at the end, in units of the peak
-    betas: tuple[float, float] = (0.9, 0.999)  # Adam's
-    clip: float = 1.0  # largest norm of the gradient
-    fourier_weight: float = 0.1
-    balance: Balance = "log"
-    floor: float = 0.1  # of the log balance
-    weights: Mapping[str, float] = field(
-        default_factory=dict[str, float]
-    )  # of a task's loss; 1 where not named
-    average_decay: float = 0.999  # of the running average of the weights (EMA)
+    model: Model
+    mixture: Mixture
+    epochs: float | None = None  # length of the run; exactly one of epochs and steps
+    steps: int | None = None
+    phases: tuple[Phase, ...] = (Phase(),)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    schedule: Schedule = field(default_factory=Schedule)
+    loss: Loss = field(default_factory=Loss)
+    ema: float | None = None  # decay of the running average of the weights; None: the weights themselves
+    precision: Precision = "fp32"
+    accumulate: int = (
+        1  # parts into which a process cuts its share of a batch, one after another, to save memory
+    )
+    patience: int = 5  # so many steps in a row without a finite gradient end the run
+    log_every: int = 50  # steps
     seed: int = 0
-    phases: tuple[Phase, ...]
-    layout: Layout = field(default_factory=Layout)
+    validation: Validation = field(default_factory=Validation)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
-    def phase(self, step: int) -> Phase:
-        """The phase that ``step`` (from 0) belongs to."""
-        return next((p for p in self.phases if step < p.until * self.steps), self.phases[-1])
+    def __post_init__(self) -> None:
+        """Refuse a run whose parts do not fit together."""
+        if not self.name:
+            raise UsageError("name: expected a name, came none")
+        if (self.epochs is None) == (self.steps is None):
+            came = "none" if self.epochs is None else "both"
+            raise UsageError(f"epochs: expected exactly one of epochs and steps, came {came}")
+        _positive(epochs=self.epochs)
+        _at_least(1, steps=self.steps, accumulate=self.accumulate, patience=self.patience)
+        _at_least(1, log_every=self.log_every)
+        if not 0 <= self.seed < 2**63:  # what a torch.Generator takes
+            raise UsageError(f"seed: expected a whole number from 0 to below 2^63, came {self.seed}")
+        if self.ema is not None and not 0 <= self.ema < 1:
+            raise UsageError(f"ema: expected none or a number from 0 to below 1, came {self.ema:g}")
+        self._check_phases()
+
+    def _check_phases(self) -> None:
+        ends = [phase.until for phase in self.phases]
+        if not ends or ends[-1] != 1 or any(a >= b for a, b in itertools.pairwise(ends)):
+            raise UsageError(f"phases: expected ends (until) that rise and end at 1, came {ends}")
+        tasks = {part.task: None for part in self.mixture.parts}
+        for i, phase in enumerate(self.phases):
+            if phase.shares and self.mixture.order != "draw":
+                raise UsageError(
+                    f"phases.{i}.shares: expected none, as the mixture {self.mixture.name} shows every "
+                    'picture in each epoch; shares need a mixture with order "draw"'
+                )
+            for task in phase.shares:
+                if task not in tasks:
+                    raise UsageError(
+                        f"phases.{i}.shares.{task}: no such task; the mixture {self.mixture.name} has "
+                        f"{', '.join(tasks)}{closest(task, tasks)}"
+                    )
+            if self.loss.ms_ssim and phase.crop < 11:
+                raise UsageError(
+                    f"phases.{i}.crop: expected at least 11 px for the window of MS-SSIM, came {phase.crop}"
+                )
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """As plain values (tuples, which JSON writes as lists, stay); configuration.from_json reads it."""
         return dataclasses.asdict(self)

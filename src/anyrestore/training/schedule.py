@@ -1,20 +1,35 @@
-"""The learning rate over a run."""
+"""The learning rate over a run, as a pure function of the epoch: nothing to store, nothing to restore.
+
+Linear warm-up, then half a cosine. With ``every="epoch"`` the rate is a staircase, and the warm-up is that of
+the public restoration code (PromptIR, MoCE-IR): epoch 0 has the factor ``start`` (0 there: nothing is
+learnt), epoch ``warmup - 1`` the full rate, and the cosine begins at epoch ``warmup``. With ``every="step"``
+the rise is continuous and ends at ``warmup``. Past its horizon a cosine stays at its floor (theirs would rise
+again).
+"""
 
 from __future__ import annotations
 
 import math
 
+from anyrestore.training.run import Schedule
 
-def cosine(step: int, *, steps: int, warmup: int, floor: float = 0.0) -> float:
-    """Factor on the peak learning rate: linear warm-up, then half a cosine down to ``floor``.
+
+def factor(schedule: Schedule, epoch: float, *, epochs: float) -> float:
+    """What the peak learning rate is multiplied by, in [0, 1].
 
     Args:
-        step: from 0.
-        steps: length of the run.
-        warmup: steps of the linear rise.
-        floor: the factor at the end, in [0, 1].
+        schedule: its name, warm-up, floor and horizon.
+        epoch: epochs done when the step begins, from 0; 2.5 is the middle of the third.
+        epochs: length of the run, where the cosine ends if the schedule has no horizon of its own.
     """
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+    warmup, rise = schedule.warmup, schedule.warmup
+    if schedule.every == "epoch":
+        epoch = math.floor(epoch + 1e-9)  # 3 x 0.1 epochs are not three tenths
+        rise = warmup - 1
+    if epoch < warmup:
+        return schedule.start + (1 - schedule.start) * (min(1.0, epoch / rise) if rise > 0 else 0.0)
+    if schedule.name == "constant":
+        return 1.0
+    horizon = epochs if schedule.horizon is None else schedule.horizon
+    progress = min(1.0, (epoch - warmup) / (horizon - warmup)) if horizon > warmup else 1.0
+    return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,0 +1,60 @@
+"""InstructIR (ECCV 2024, arXiv 2401.16468, sections 4.1, 4.2 and 5). Its training code is not public.
+
+Stated: L1 + cross-entropy of the task that the text encoder's head names; AdamW 5e-4, cosine; batch 32;
+256 px crops, flips; 500 epochs (about a day on one A100). BSD400 + WED with sigma 15, 25, 50; Rain100L's 200
+pairs; 2,000 pictures of OTS, chosen by quality and at random; GoPro's 2,103; LOL's 485. 6D adds
+super-resolution (DIV2K, bicubic, fed enlarged), 7D adds retouching (1,000 pictures of MIT-Adobe FiveK).
+
+Not stated, and chosen here: AdamW's weight decay 0.01 (torch's), no warm-up, the rate step by step down to 0;
+the weight 1 of the cross-entropy; every picture once an epoch (a day for 500 epochs leaves no time for the
+repeats of other protocols); the 2,000 pictures of OTS are drawn anew each epoch. 6D and so 7D were fine-tuned
+from 5D, for a length not stated: here 7D is trained like the others. Its two further sets are read as pairs
+that you prepare: ``DIV2K-bicubic/low|high`` and ``FiveK/input|expert``.
+"""
+
+from __future__ import annotations
+
+from anyrestore.data.mixtures import Mixture, Part
+from anyrestore.training.run import Loss, Model, Optimizer, Phase, Run
+
+_3D = (
+    *(
+        Part(task=f"denoise{sigma}", sets=("bsd400", "wed"), degrade=f"noise:{sigma}")
+        for sigma in (15, 25, 50)
+    ),
+    Part(task="derain", sets=("rain100l",)),
+    Part(task="dehaze", sets=("ots",), repeat=2000 / 72135),
+)
+_5D = (*_3D, Part(task="deblur", sets=("gopro",)), Part(task="low_light", sets=("lolv1",)))
+_7D = (
+    *_5D,
+    Part(task="super_resolution", sets=("pairs:DIV2K-bicubic/low|DIV2K-bicubic/high",)),
+    Part(task="retouch", sets=("pairs:FiveK/input|FiveK/expert",)),
+)
+
+
+def instructir_3d() -> Run:
+    """Noise, rain and haze by instruction: 500 epochs of few pictures."""
+    return _run("3d", _3D)
+
+
+def instructir_5d() -> Run:
+    """Noise, rain, haze, blur and low light by instruction: 500 epochs of few pictures."""
+    return _run("5d", _5D)
+
+
+def instructir_7d() -> Run:
+    """5D, super-resolution and retouching by instruction: 500 epochs of few pictures."""
+    return _run("7d", _7D)
+
+
+def _run(tasks: str, parts: tuple[Part, ...]) -> Run:
+    return Run(
+        name=f"instructir@{tasks}",
+        model=Model(name="instructir"),
+        mixture=Mixture(name=f"instructir-{tasks}", parts=parts),
+        epochs=500,
+        phases=(Phase(crop=256, batch=32),),
+        optimizer=Optimizer(name="adamw", lr=5e-4, weight_decay=0.01),
+        loss=Loss(l1=1.0, auxiliary={"classification": 1.0}),
+    )

@@ -1,0 +1,185 @@
+"""`anyrestore train`: choosing a run, handing it to the engine, exit codes; the engine is tested apart."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from anyrestore.training.configuration import change, from_json
+from anyrestore.training.recipes import RECIPES
+from anyrestore.training.run import Run
+
+
+class Engine:
+    """In place of anyrestore.training.loop: notes what it was given."""
+
+    def __init__(self) -> None:
+        self.calls: list[SimpleNamespace] = []
+        self.ended_by: int | None = None
+        self.seconds: float | None = None
+
+    def trainer(self, run: Run, data: Path, out: Path, options: SimpleNamespace) -> Any:
+        self.calls.append(SimpleNamespace(run=run, data=data, out=out, options=options))
+
+        def train(seconds: float) -> int | None:
+            self.seconds = seconds
+            return self.ended_by
+
+        return SimpleNamespace(train=train, step=7, plan=SimpleNamespace(steps=9))
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    engine, module = Engine(), ModuleType("anyrestore.training.loop")
+    vars(module).update(Options=SimpleNamespace, Trainer=engine.trainer)
+    monkeypatch.setitem(sys.modules, "anyrestore.training.loop", module)
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    return engine
+
+
+def test_the_list_shows_every_recipe_and_marks_networks_to_come(command: Any) -> None:
+    done = command("train", "--list")
+    assert done.code == 0
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line}
+    assert set(RECIPES) <= set(rows)
+    row = " ".join(rows["cea-s@cdd11"].split())
+    assert row == "cea-s@cdd11 cdd11 200 epochs 64 x 128 px adam 0.0002 l1 + 0.1 fourier"
+    moce = " ".join(rows["moce@aio5"].split())
+    assert moce.startswith(
+        "moce@aio5 * moce-aio5 120 epochs 32 x 128 px adamw 0.0002 l1 + 0.1 fourier + 0.005"
+    )
+    ours = " ".join(rows["cea-t-composite"].split())
+    assert "25000 steps 8 x 64 px, 4 x 128 px adam 0.001 l1 + 0.1 fourier, log balance" in ours
+    assert "no such network" in done.out.splitlines()[-1]
+
+
+def test_show_prints_a_run_that_can_be_read_again(command: Any, tmp_path: Path) -> None:
+    done = command("train", "moce@aio3", "--show", "--set", "optimizer.lr=1e-4")
+    assert done.code == 0
+    wanted = change(RECIPES["moce@aio3"](), ["optimizer.lr=1e-4"])
+    assert from_json(json.loads(done.out)) == wanted
+    (tmp_path / "run.json").write_text(done.out)
+    again = command("train", tmp_path / "run.json", "--show")
+    assert again.out == done.out
+
+
+def test_a_run_goes_to_the_engine(command: Any, engine: Engine, tmp_path: Path) -> None:
+    done = command("train", "cea-s@cdd11", "--data", tmp_path, "--out", tmp_path / "x", "--set", "steps=9")
+    assert done.code == 0
+    assert done.out == f"{tmp_path / 'x' / 'weights.safetensors'}  after 7 of 9 steps\n"
+    (call,) = engine.calls
+    assert call.run == change(RECIPES["cea-s@cdd11"](), ["steps=9"])
+    assert (call.data, call.out, engine.seconds) == (tmp_path, tmp_path / "x", float("inf"))
+    assert vars(call.options) == {
+        "device": "auto",
+        "workers": 0,
+        "cache_bytes": 4_000_000_000,
+        "limit": None,
+        "save_seconds": 600,
+        "force": False,
+        "progress": True,
+    }
+
+
+def test_every_option_reaches_the_engine(command: Any, engine: Engine, tmp_path: Path) -> None:
+    options = ("--device", "cpu", "--workers", "3", "--cache-gb", "0.5", "--limit", "5", "--force", "--quiet")
+    times = ("--minutes", "2", "--save-minutes", "0.5")
+    arguments = ("--data", tmp_path, "--out", tmp_path, *options, *times)
+    assert command("train", "cea-s@aio3", *arguments).code == 0
+    assert engine.seconds == 120
+    assert vars(engine.calls[0].options) == {
+        "device": "cpu",
+        "workers": 3,
+        "cache_bytes": 500_000_000,
+        "limit": 5,
+        "save_seconds": 30,
+        "force": True,
+        "progress": False,
+    }
+
+
+def test_a_written_run_is_a_recipe(command: Any, engine: Engine, tmp_path: Path) -> None:
+    run = change(RECIPES["promptir@aio3"](), ["model.name=tiny", "epochs=0.5"])
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(run.to_json()))
+    done = command("train", path, "--data", tmp_path, "--out", tmp_path, "--set", "seed=3")
+    assert done.code == 0
+    assert engine.calls[0].run == change(run, ["seed=3"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_in_the_exit_code(
+    command: Any, engine: Engine, tmp_path: Path, number: signal.Signals
+) -> None:
+    engine.ended_by = int(number)
+    done = command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path)
+    assert done.code == 128 + number
+    assert "after 7 of 9 steps" in done.out
+
+
+WRONG: dict[str, tuple[list[str], str]] = {
+    "no recipe": ([], "expected a recipe or a run's JSON file, came none"),
+    "unknown": (["cea-s@aio4"], "did you mean cea-s@aio"),
+    "no such file": (["nowhere/run.json"], "expected a recipe or a run's JSON file"),
+    "no folders": (["cea-s@aio3"], "expected --data DIR and --out DIR"),
+    "unknown field": (["cea-s@aio3", "--set", "optimizer.lrr=1"], "optimizer.lrr: no such field"),
+    "no network": (
+        ["exda-t@aio3", "--data", "d", "--out", "o"],
+        "this version has no network exda-t; --set model.name=cea-s trains another",
+    ),
+    "workers": (["cea-s@aio3", "--workers", "-1"], "--workers"),
+    "minutes": (["cea-s@aio3", "--minutes", "nan"], "--minutes"),
+    "cache": (["cea-s@aio3", "--cache-gb", "lots"], "--cache-gb"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_commands(command: Any, engine: Engine, case: str) -> None:
+    arguments, sentence = WRONG[case]
+    done = command("train", *arguments)
+    assert (done.code, done.out, engine.calls) == (2, "", [])
+    assert sentence in done.err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": "x"}', "\xff"])
+def test_a_file_that_is_no_run(command: Any, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run.json"
+    path.write_text(text, encoding="latin-1")
+    done = command("train", path, "--show")
+    assert done.code == 2
+    assert len(done.err.splitlines()) == 1
+
+
+def test_without_the_extra_it_says_what_to_install(
+    command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [n for n in sys.modules if n.startswith(("anyrestore.training.loop", "accelerate"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    done = command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path)
+    assert done.code == 2
+    assert done.err == "anyrestore: training needs more packages: pip install 'anyrestore[train]'\n"
+    assert command("train", "--list").code == 0
+    assert command("train", "cea-s@aio3", "--show").code == 0
+
+
+def test_of_several_processes_the_first_one_speaks(
+    command: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    outcomes = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        outcomes.append(command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path))
+        outcomes.append(command("train", "nonsense"))
+    assert [done.code for done in outcomes] == [0, 2, 0, 2]
+    assert [bool(done.out) for done in outcomes] == [True, False, False, False]
+    assert [bool(done.err) for done in outcomes] == [False, True, False, False]
+    assert [call.options.progress for call in engine.calls] == [True, False]
