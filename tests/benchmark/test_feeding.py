@@ -13,13 +13,15 @@ from anyrestore.data.samples import MixtureData
 from anyrestore.errors import UsageError
 
 
-def make(root: Path) -> MixtureData:
-    return MixtureData(MIXTURES["composite"], root, cache_bytes=1 << 24)
+def make(root: Path, cached: bool) -> MixtureData:
+    return MixtureData(MIXTURES["composite"], root, cache_bytes=cached << 24)
 
 
 def test_rows_are_cold_then_warm_here_then_with_workers(training_root: Path) -> None:
     threads = torch.get_num_threads()
-    rows = measure_feeding(lambda: make(training_root), crop=16, batch=4, seconds=0.3, workers=1)
+    rows = measure_feeding(
+        lambda cached: make(training_root, cached), crop=16, batch=4, seconds=0.3, workers=1
+    )
     assert [(row.workers, row.warm) for row in rows] == [(0, False), (0, True), (1, False), (1, True)]
     assert torch.get_num_threads() == threads
     for row in rows:
@@ -39,4 +41,4 @@ def test_rows_are_cold_then_warm_here_then_with_workers(training_root: Path) -> 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused(training_root: Path) -> None:
     with pytest.raises(UsageError, match="found none"):
-        measure_feeding(lambda: make(training_root), seconds=0.01, device="cuda")
+        measure_feeding(lambda cached: make(training_root, cached), seconds=0.01, device="cuda")

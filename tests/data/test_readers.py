@@ -183,7 +183,7 @@ def test_halves_without_a_partner_and_known_names_are_missing(tmp_path: Path) ->
     listing = read_set("rain100l", tmp_path, split="test")
     assert len(listing.pairs) == 98
     assert listing.missing == (
-        "target/7 (partner of Rain100L/input/7.png)".replace("Rain100L/", ""),
+        "target/7 (partner of input/7.png)",
         "input/norain-3 (partner of target/norain-3.png)",
         "50",
     )
@@ -216,8 +216,8 @@ def test_an_ambiguous_name_matches_nothing(tmp_path: Path) -> None:
 
 
 def test_what_is_not_a_picture_is_left_alone(tmp_path: Path) -> None:
-    touch(tmp_path, *(f"UIEB/{half}/{name}" for half in ("raw-890", "reference-890")
-                      for name in ("1.png", "._1.png", "Thumbs.db", "readme.txt", ".hidden/2.png")))  # fmt: skip
+    for name in ("1.png", "._1.png", "Thumbs.db", "readme.txt", ".hidden/2.png"):
+        touch(tmp_path, f"UIEB/raw-890/{name}", f"UIEB/reference-890/{name}")
     listing = read_set("uieb", tmp_path)
     assert (names_of(listing), listing.missing, listing.unexpected) == (["1"], (), ())
 
@@ -266,9 +266,18 @@ def test_find_set_and_split() -> None:
 
 @pytest.mark.parametrize(
     ("name", "plain"),
-    [("norain-001", "1"), ("rain-1", "1"), ("0_clean", "0"), ("000", "0"), ("norain-001x2", "1"),
-     ("low00007", "7"), ("Img_001", "img_1"), ("clean", "clean"), ("GOPR0372_07_00-000047", "gopr0372_7_0_47")],
-)  # fmt: skip
+    [
+        ("norain-001", "1"),
+        ("rain-1", "1"),
+        ("0_clean", "0"),
+        ("000", "0"),
+        ("norain-001x2", "1"),
+        ("low00007", "7"),
+        ("Img_001", "img_1"),
+        ("clean", "clean"),
+        ("GOPR0372_07_00-000047", "gopr0372_7_0_47"),
+    ],
+)
 def test_plain_name(name: str, plain: str) -> None:
     assert plain_name(name) == plain
 
@@ -303,10 +312,7 @@ def test_bmp_of_the_helper_is_read(tmp_path: Path) -> None:
 
 
 def test_public_test_sets(cbsd68_root: Path, rain100l_root: Path, lolv1_root: Path) -> None:
-    for name, root, count in (
-        ("cbsd68", cbsd68_root, 68),
-        ("rain100l", rain100l_root, 100),
-        ("lolv1", lolv1_root, 15),
-    ):
+    roots = (("cbsd68", cbsd68_root, 68), ("rain100l", rain100l_root, 100), ("lolv1", lolv1_root, 15))
+    for name, root, count in roots:
         listing = read_set(name, root, split="test")
         assert (len(listing.pairs), listing.missing, listing.unexpected) == (count, (), ())

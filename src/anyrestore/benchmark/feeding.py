@@ -1,8 +1,8 @@
 """How many crops a second the training data gives, on one core and with workers, and where the time goes.
 
 The loader is measured alone: reading (decoding, or finding in the cache), cutting and collating. Degrading is
-measured beside it, for in training it runs on the device. "Cold" is the first visit of every picture, "warm"
-are the same samples again, which find their pictures in the cache where it is large enough.
+measured beside it, for in training it runs on the device. "Cold" is without a cache, every picture decoded;
+"warm" are the same samples from a cache that was filled with their pictures before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from anyrestore.data.loading import Request, collate, load_batches
+from anyrestore.data.loading import Request, collate, load_batches, make_batch
 from anyrestore.data.samples import MixtureData
 from anyrestore.data.synthetic import degrade_batch
 from anyrestore.errors import UsageError
@@ -58,7 +58,7 @@ class Feeding:
 
 
 def measure_feeding(
-    make_data: Callable[[], MixtureData],
+    make_data: Callable[[bool], MixtureData],
     *,
     crop: int = 128,
     batch: int = 32,
@@ -69,7 +69,7 @@ def measure_feeding(
     """Measure one process on one core; with ``workers``, those as well.
 
     Args:
-        make_data: gives the data with an empty cache, or with none; called once for every kind of process.
+        make_data: gives the data, without a cache (False) or with an empty one (True).
         crop: side of the crops in pixels.
         batch: crops a batch.
         seconds: of every measurement, about.
@@ -84,17 +84,23 @@ def measure_feeding(
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise UsageError("expected a CUDA device, found none; leave the device out")
-    data = make_data()
+    on = torch.device(device)
     with _one_thread():
-        cold = _here(data, itertools.count(), crop, batch, seconds, torch.device(device), warm=False)
-        again = itertools.cycle(range(cold.crops // batch))
-        warm = _here(data, again, crop, batch, seconds, torch.device(device), warm=True)
+        cold = _here(make_data(False), itertools.count(), crop, batch, seconds, on, warm=False)
+        data, numbers = make_data(True), range(cold.crops // batch)
+        for number in numbers:
+            make_batch(data, Request(tuple(_indexes(number, batch)), crop))
+        warm = _here(data, itertools.cycle(numbers), crop, batch, seconds, on, warm=True)
     if not workers:
         return [cold, warm]
-    data = make_data()
-    cold_workers = _with_workers(data, itertools.count(), crop, batch, seconds, workers, warm=False)
-    again = itertools.cycle(range(2 * workers + cold_workers.crops // batch))
-    warm_workers = _with_workers(data, again, crop, batch, seconds, workers, warm=True)
+    cold_workers = _with_workers(
+        make_data(False), itertools.count(), crop, batch, seconds, workers, warm=False
+    )
+    data, numbers = make_data(True), range(2 * workers + cold_workers.crops // batch)
+    filling = (Request(tuple(_indexes(number, batch)), crop) for number in numbers)
+    for _ in load_batches(data, filling, workers=workers, pin=False):
+        pass
+    warm_workers = _with_workers(data, itertools.cycle(numbers), crop, batch, seconds, workers, warm=True)
     return [cold, warm, cold_workers, warm_workers]
 
 

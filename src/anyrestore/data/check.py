@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anyrestore.data.catalog import DataSet, Reference, Split
+from anyrestore.data.catalog import DataSet, Split
 from anyrestore.data.images import decode_picture, list_pictures
 from anyrestore.data.readers import Listing, Pair, find_set, find_split, plain_name, read_set
 from anyrestore.errors import DataError, InputError
@@ -184,6 +184,7 @@ class _Check:
         self.listing, self.sample = listing, sample
         self.notes = list[str]()
         self.altered = list[str]()
+        self.decoded = dict[Path, Tensor | None]()
 
     def _report(self, verdict: Verdict, **found: Any) -> Report:
         return Report(
@@ -213,7 +214,10 @@ class _Check:
         for half, folders in halves.items():
             names = known.get(half, {})
             files = [file for folder in sorted(folders) for file in list_pictures(folder)]
-            result = _recognise(files, names, partial(plain_name, prefixes=self.entry.prefixes))
+            # Decoded once: these sets are small, 100 MB at most.
+            self.decoded.update((file, _decoded(file)) for file in files)
+            plain = partial(plain_name, prefixes=self.entry.prefixes)
+            result = _recognise({file: self.decoded[file] for file in files}, names, plain)
             where = "" if not files else f"{self._shown(files[0].parent)}/".removeprefix("./")
             recognised += len(result.right)
             right_names.update(result.right)
@@ -295,11 +299,7 @@ class _Check:
     def _measure(self, pairs: Sequence[Pair]) -> tuple[Measured, ...]:
         """Mean input PSNRs, beside those of the whole set."""
         if pairs[0].degraded is None:
-            return tuple(
-                self._measure_noise(pairs, reference, reference.sigma)
-                for reference in self.part.references
-                if reference.sigma is not None
-            )
+            return self._measure_noise(pairs)
         values = list[float]()
         for pair in pairs:
             degraded, target = self._decode(pair.degraded), self._decode(pair.target)
@@ -316,22 +316,30 @@ class _Check:
         mean = float(np.mean(values))
         return (Measured(what="input", psnr=mean, expected=expected, pictures=len(values), of=self._there()),)
 
-    def _measure_noise(self, pairs: Sequence[Pair], reference: Reference, sigma: int) -> Measured:
+    def _measure_noise(self, pairs: Sequence[Pair]) -> tuple[Measured, ...]:
+        # Every level starts from the same seed, so the same draws serve all of them.
+        levels = [(reference.sigma, reference.psnr) for reference in self.part.references]
         generator = np.random.RandomState(0)
-        values = list[float]()
-        for pair in pairs:
+        values: list[list[float]] = [[] for _ in levels]
+        for pair in pairs if levels else ():
             picture = self._decode(pair.target)
             if picture is None:
                 continue
             clean = _crop(picture)
-            noise: npt.NDArray[np.float64] = generator.randn(*clean.shape) * sigma
-            values.append(_psnr(np.clip(clean + noise, 0, 255).astype(np.uint8), clean))
-        return Measured(
-            what=f"noise of sigma {sigma}",
-            psnr=float(np.mean(values)) if values else 0.0,
-            expected=reference.psnr,
-            pictures=len(values),
-            of=self._there(),
+            noise: npt.NDArray[np.float64] = generator.randn(*clean.shape)
+            for (sigma, _), of_level in zip(levels, values, strict=True):
+                noisy = np.clip(clean + noise * (sigma or 0), 0, 255).astype(np.uint8)
+                of_level.append(_psnr(noisy, clean))
+        return tuple(
+            Measured(
+                what=f"noise of sigma {sigma}",
+                psnr=float(np.mean(of_level)),
+                expected=expected,
+                pictures=len(of_level),
+                of=self._there(),
+            )
+            for (sigma, expected), of_level in zip(levels, values, strict=True)
+            if of_level
         )
 
     def _there(self) -> int:
@@ -340,7 +348,7 @@ class _Check:
     def _decode(self, path: Path | None) -> Tensor | None:
         if path is None:
             return None
-        picture = _decoded(path)
+        picture = self.decoded[path] if path in self.decoded else _decoded(path)
         line = f"{self._shown(path)} (cannot be read)"
         if picture is None and line not in self.altered and self._shown(path) not in self.altered:
             self.altered.append(line)
@@ -360,7 +368,9 @@ class _Recognised:
     other_names: bool
 
 
-def _recognise(files: Iterable[Path], names: Mapping[str, str], plain: Any) -> _Recognised:
+def _recognise(
+    files: Mapping[Path, Tensor | None], names: Mapping[str, str], plain: Callable[[str], str]
+) -> _Recognised:
     """Give every file the name under which its pixels are known."""
     of_pixels = dict[str, list[str]]()
     for name, pixels in names.items():
@@ -368,8 +378,7 @@ def _recognise(files: Iterable[Path], names: Mapping[str, str], plain: Any) -> _
     of_plain = {plain(name): name for name in names}
     right, renamed = dict[Path, str](), list[tuple[Path, str]]()
     strange, seconds = list[Path](), list[tuple[Path, str]]()
-    for file in files:
-        picture = _decoded(file)
+    for file, picture in files.items():
         pixels = "" if picture is None or picture.dtype != torch.uint8 else fingerprint(picture)
         called = of_plain.get(plain(file.stem))
         if pixels and called is not None and names[called] == pixels and called not in right.values():
@@ -423,9 +432,10 @@ def _crop(picture: Tensor) -> npt.NDArray[Any]:
 
 def _psnr(image: npt.NDArray[Any], target: npt.NDArray[Any]) -> float:
     """Of two pictures, both 0-255 or both 0-1; equal pictures count as 100 dB."""
-    largest = 255.0 if target.dtype == np.uint8 else 1.0
-    mse = float(np.mean((image.astype(np.float64) - target.astype(np.float64)) ** 2))
-    return 100.0 if mse == 0 else float(10 * np.log10(largest**2 / mse))
+    eight = target.dtype == np.uint8
+    difference = image.astype(np.int32 if eight else np.float64) - target
+    mse = float(np.mean(difference * difference))
+    return 100.0 if mse == 0 else float(10 * np.log10((255.0 if eight else 1.0) ** 2 / mse))
 
 
 def _difference(measured: Measured) -> float:

@@ -19,7 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from anyrestore.errors import DataError, OutputError
 from anyrestore.storage import shown
@@ -39,10 +39,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(  # noqa: PLR0917 (urllib's own signature)
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],
+        fp: Any,
         code: int,
         msg: str,
-        headers: http.client.HTTPMessage,
+        headers: Any,
         newurl: str,
     ) -> urllib.request.Request | None:
         _check_address(newurl)

@@ -66,7 +66,8 @@ def decode_picture(path: Path, *, grey: bool = False) -> Tensor:
     the module's docstring says. A single channel is repeated three times.
 
     Args:
-        path: PNG, JPEG, TIFF, WebP, AVIF, uncompressed BMP, or an .npy array (h w), (h w 1) or (h w 3).
+        path: PNG, JPEG, TIFF, WebP, AVIF, uncompressed BMP, or an .npy array (h w), (h w 1), (1 h w)
+            or (h w 3).
         grey: Give one channel: the first.
 
     Returns:
@@ -138,10 +139,10 @@ def _read_array(path: Path) -> npt.NDArray[Any]:
     if getattr(getattr(array, "dtype", None), "kind", "") not in ("u", "i", "f"):  # an .npz has none
         raise InputError(f"{name} holds no array of whole or float numbers.", code="bad_array")
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[-1]):
-        array = array[0] if array.shape[0] == 1 else array[..., 0]
+        array = array[..., 0] if array.shape[-1] == 1 else array[0]
     if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] != 3):
         raise InputError(
-            f"{name} has shape {array.shape}; expected (h w), (h w 1) or (h w 3).", code="bad_array"
+            f"{name} has shape {array.shape}; expected (h w), (h w 1), (1 h w) or (h w 3).", code="bad_array"
         )
     if array.shape[0] * array.shape[1] > picture_io.MAX_PIXELS:
         raise InputError(f"{name} has more than {picture_io.MAX_PIXELS:,} pixels.", code="too_many_pixels")

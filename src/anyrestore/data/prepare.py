@@ -118,9 +118,14 @@ def _first(pattern: str) -> str:
 # Plain addresses
 
 
-def _download_set(entry: DataSet, root: Path, fetch: Callable[..., None], *, progress: bool) -> Prepared:
+def load_hashes(name: str) -> dict[str, str]:
+    """The files of a set that has plain addresses, and the SHA-256 of each."""
     table = json.loads(Path(__file__).with_name("fingerprints.json").read_text(encoding="utf-8"))
-    hashes: dict[str, str] = table["sha256"].get(entry.name, {})
+    return table["sha256"].get(name, {})
+
+
+def _download_set(entry: DataSet, root: Path, fetch: Callable[..., None], *, progress: bool) -> Prepared:
+    hashes = load_hashes(entry.name)
     folder = root / next(iter(entry.splits.values())).places[0].folders[0]
     folder.mkdir(parents=True, exist_ok=True)
     made = kept = 0
@@ -129,8 +134,10 @@ def _download_set(entry: DataSet, root: Path, fetch: Callable[..., None], *, pro
         there = path.exists()
         fetch(entry.download.format(file=file), path, sha256=sha256)
         made, kept = made + (not there), kept + there
-        if file.endswith(ARCHIVES) and not there:
+        unpacked = path.with_name(f".{file}.unpacked")  # unpacking may have been interrupted
+        if file.endswith(ARCHIVES) and not unpacked.exists():
             unpack(path, folder)
+            unpacked.touch()
     return Prepared(folder=folder, made=made, kept=kept)
 
 
