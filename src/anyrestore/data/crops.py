@@ -14,11 +14,6 @@ def draw(low: int, high: int, generator: torch.Generator) -> int:
     return int(torch.randint(low, high, (), generator=generator))
 
 
-def shuffled(count: int, generator: torch.Generator) -> list[int]:
-    """The numbers 0 to count - 1 in random order."""
-    return [int(i) for i in torch.randperm(count, generator=generator)]
-
-
 def random_crop(pictures: Sequence[Tensor], size: int, generator: torch.Generator) -> list[Tensor]:
     """The same random window (c size size) of every picture (c h w); the pictures must have one size.
 
