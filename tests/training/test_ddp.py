@@ -85,7 +85,7 @@ def test_processes_share_an_epoch_without_overlap(
     run: Run, make_trainer: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(run, tmp_path)
-    monkeypatch.setattr(loop, "load_batches", lambda data, requests, workers: iter(list(requests)))
+    monkeypatch.setattr(loop, "load_batches", lambda data, requests, **_: iter(list(requests)))
     taken = list[int]()
     for rank in range(4):
         trainer.accelerator = SimpleNamespace(process_index=rank, num_processes=4)

@@ -1,12 +1,14 @@
 """Batches of samples, made ahead of time by worker processes; the same batches whatever their number.
 
-What is unusual: the workers are processes of our own instead of a ``torch.utils.data.DataLoader``, because a
-killed worker must cost nothing but its work. A DataLoader's workers answer through one pipe with one lock,
-which a killed worker can leave shut, and its SIGCHLD handler raises in the middle of whatever the training
-process is doing. Here each worker has a socket of its own and nothing is shared but the cache of decoded
-pictures (which survives its users, see :mod:`anyrestore.data.cache`): a worker that dies is noticed at once
-by the end of its socket, another one is started, and is asked again for the batches that were due. A worker
-whose parent dies sees the same from its side, and ends.
+What is unusual: the workers are processes of our own, because a killed worker must cost nothing but its
+work and neither well-kept pool can promise that. A ``torch.utils.data.DataLoader`` has a SIGCHLD handler
+that raises in the middle of whatever the training process is doing. A
+``concurrent.futures.ProcessPoolExecutor`` hangs for ever when a worker is killed while it sends its answer:
+all of them answer through one pipe, whose other end stays open (tried: docs/log.md). Here each worker has a
+socket of its own and nothing is shared but the cache of decoded pictures (which survives its users, see
+:mod:`anyrestore.data.cache`): a worker that dies is noticed at once by the end of its socket, another one
+is started, and is asked again for the batches that were due. A worker whose parent dies sees the same from
+its side, and ends.
 
 Workers are started afresh, not forked: libvips must not be forked. A batch travels as an anonymous memory
 file, whose descriptor goes through the socket: no copy, no name to be left behind, and no use of /dev/shm,

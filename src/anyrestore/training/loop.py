@@ -253,7 +253,7 @@ class Trainer:
                 mine = range(first + rank * share, first + (rank + 1) * share)
                 yield Request(indexes=tuple(mine), crop=phase.crop, shares=phase.shares or None)
 
-        return load_batches(self.data, requests(), workers=self.options.workers)
+        return load_batches(self.data, requests(), workers=self.options.workers, warn=self._tell)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._stopped_by is not None:  # asked twice: at once
