@@ -85,13 +85,16 @@ def test_a_run_goes_to_the_engine(command: Any, engine: Engine, tmp_path: Path) 
         "save_seconds": 600,
         "force": False,
         "progress": True,
+        "tensorboard": True,
+        "compile": False,
+        "channels_last": False,
     }
 
 
 def test_every_option_reaches_the_engine(command: Any, engine: Engine, tmp_path: Path) -> None:
     options = ("--device", "cpu", "--workers", "3", "--cache-gb", "0.5", "--limit", "5", "--force", "--quiet")
-    times = ("--minutes", "2", "--save-minutes", "0.5")
-    arguments = ("--data", tmp_path, "--out", tmp_path, *options, *times)
+    more = ("--minutes", "2", "--save-minutes", "0.5", "--no-tensorboard", "--compile", "--channels-last")
+    arguments = ("--data", tmp_path, "--out", tmp_path, *options, *more)
     assert command("train", "cea-s@aio3", *arguments).code == 0
     assert engine.seconds == 120
     assert vars(engine.calls[0].options) == {
@@ -102,6 +105,9 @@ def test_every_option_reaches_the_engine(command: Any, engine: Engine, tmp_path:
         "save_seconds": 30,
         "force": True,
         "progress": False,
+        "tensorboard": False,
+        "compile": True,
+        "channels_last": True,
     }
 
 
