@@ -17,7 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from anyrestore.cli.main import main
+from anyrestore.data.mixtures import Mixture, Part
 from anyrestore.errors import DataError, OutputError, UsageError
+from anyrestore.image import Picture, write
 from anyrestore.training import checkpoint, loop
 from anyrestore.training.run import Loss, Phase, Run
 from anyrestore.zoo import load_weights
@@ -435,6 +438,19 @@ def test_a_full_disk_on_the_way_stops_nothing_but_at_the_end_it_is_an_error(
         make_trainer(miniature, tmp_path / "always").train()
 
 
+def test_where_all_checkpoints_are_damaged_the_command_stops_with_2_and_names_them(
+    finished: Path, training_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    damaged = sorted((tmp_path / "checkpoints").glob("*.safetensors"))
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:-9])
+    again = ["train", str(tmp_path / "run.json"), "--data", str(training_root), "--out", str(tmp_path)]
+    assert main([*again, "--device", "cpu", "--quiet"]) == 2
+    told = capfd.readouterr().err
+    assert all(path.with_suffix(".json").name in told for path in damaged)
+
+
 def test_logs_that_cannot_be_written_stop_nothing(
     miniature: Run, make_trainer: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -445,22 +461,36 @@ def test_logs_that_cannot_be_written_stop_nothing(
     assert capfd.readouterr().err.count("cannot be written") == 1
 
 
-def test_a_picture_that_cannot_be_read_is_replaced_counted_and_too_many_stop(
-    miniature: Run, training_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("bad", [1, 3])
+def test_one_bad_picture_in_200_is_replaced_and_three_stop_the_run(
+    bad: int, miniature: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    data = tmp_path / "data"
-    shutil.copytree(training_root, data)
-    (data / "SunHays80" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n, and then nothing")
+    folder = tmp_path / "data" / "many"
+    folder.mkdir(parents=True)
+    for i in range(200):
+        write(Picture(pixels=np.full((20, 24, 3), i, np.uint8)), folder / f"{i:03}.png")
+    for i in range(bad):
+        (folder / f"{7 * i:03}.png").write_bytes(b"\x89PNG\r\n\x1a\n, and then nothing")
+    part = Part(task="noise", sets=("clean:many",), degrade="noise")
+    run = dataclasses.replace(
+        miniature,
+        mixture=Mixture(name="many", parts=(part,)),
+        steps=None,
+        epochs=1.0,
+        phases=(Phase(crop=16, batch=20),),
+        validation=dataclasses.replace(miniature.validation, every=0, held_out=0),
+    )
     options = loop.Options(device="cpu", progress=False, tensorboard=False)
-    run = dataclasses.replace(miniature, steps=30)
-    with pytest.raises(DataError, match=r"1 of .*SunHays80/1\.png") as caught:
-        loop.Trainer(run, data, tmp_path / "strict", options).train()
-    assert caught.value.code == "bad_pictures"
-    monkeypatch.setattr(loop, "_BAD_PICTURES", 0.2)
-    lenient = loop.Trainer(run, data, tmp_path / "lenient", options)
-    lenient.train()
-    assert lenient.step == 30
-    assert len(lenient.bad_pictures) == 1
+    trainer = loop.Trainer(run, tmp_path / "data", tmp_path / "out", options)
+    if bad == 1:
+        trainer.train()
+        assert trainer.step == 10
+        assert len(trainer.bad_pictures) == 1
+        assert "000.png" in capfd.readouterr().err
+    else:
+        with pytest.raises(DataError, match=r"3 of 200.*many") as caught:
+            trainer.train()
+        assert caught.value.code == "bad_pictures"
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused(

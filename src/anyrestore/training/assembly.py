@@ -52,9 +52,8 @@ def make_network(run: Run) -> nn.Module:
         ModelError: no such model, or no such weights.
         UsageError: the weights to start from do not fit.
     """
-    rng = cast("Any", torch.random)
-    with rng.fork_rng():
-        rng.manual_seed(run.seed)
+    with cast("Any", torch.random).fork_rng(devices=[]):
+        torch.default_generator.manual_seed(run.seed)
         network = create_model(run.model.name, **run.model.options)
     if run.model.start is not None:
         try:
