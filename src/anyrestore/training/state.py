@@ -42,7 +42,8 @@ def restore(tensors: Mapping[str, Tensor], network: nn.Module, average: State | 
         for key, value in state.items():
             value.copy_(placed(tensors[prefix + key], value))
             left.remove(prefix + key)
-    moments = {k.split(".", 2)[1] for k in left if k.startswith("optimizer.")}  # none before the first step
+    # None before the first step; in one order on all processes, as placing is something they do together.
+    moments = sorted({k.split(".", 2)[1] for k in left if k.startswith("optimizer.")})
     for name, parameter in network.named_parameters() if moments else ():
         state = dict[str, Tensor]()
         for key in moments:
