@@ -36,6 +36,7 @@ def test_data_prints_crops_per_second_and_shares(command: Any, training_root: Pa
     [
         (("fog", "--data", "."), "expected a mixture among promptir-aio3"),
         (("composite", "--data", ".", "--workers", "-1"), "not negative"),
+        (("composite", "--data", ".", "--cache-gb", "inf"), "this machine's memory"),
         (("composite", "--data", ".", "--seconds", "nan"), "more than 0 seconds"),
     ],
 )

@@ -10,7 +10,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
+from anyrestore.errors import DataError, OutputError
 from anyrestore.training.configuration import change, from_json
 from anyrestore.training.recipes import RECIPES
 from anyrestore.training.run import Run
@@ -22,6 +24,7 @@ class Engine:
     def __init__(self) -> None:
         self.calls: list[SimpleNamespace] = []
         self.ended_by: int | None = None
+        self.error: BaseException | None = None
         self.seconds: float | None = None
 
     def trainer(self, run: Run, data: Path, out: Path, options: SimpleNamespace) -> Any:
@@ -29,6 +32,8 @@ class Engine:
 
         def train(seconds: float) -> int | None:
             self.seconds = seconds
+            if self.error is not None:
+                raise self.error
             return self.ended_by
 
         return SimpleNamespace(train=train, step=7, plan=SimpleNamespace(steps=9))
@@ -112,7 +117,7 @@ def test_every_option_reaches_the_engine(command: Any, engine: Engine, tmp_path:
 
 
 def test_a_written_run_is_a_recipe(command: Any, engine: Engine, tmp_path: Path) -> None:
-    run = change(RECIPES["promptir@aio3"](), ["model.name=tiny", "epochs=0.5"])
+    run = change(RECIPES["promptir@aio3"](), ["model.name=tiny", "epochs=20"])
     path = tmp_path / "run.json"
     path.write_text(json.dumps(run.to_json()))
     done = command("train", path, "--data", tmp_path, "--out", tmp_path, "--set", "seed=3")
@@ -130,6 +135,7 @@ def test_a_signal_is_in_the_exit_code(
     assert "after 7 of 9 steps" in done.out
 
 
+AIO3 = ["cea-s@aio3", "--data", "d", "--out", "o"]
 WRONG: dict[str, tuple[list[str], str]] = {
     "no recipe": ([], "expected a recipe or a run's JSON file, came none"),
     "unknown": (["cea-s@aio4"], "did you mean cea-s@aio"),
@@ -140,7 +146,21 @@ WRONG: dict[str, tuple[list[str], str]] = {
         ["exda-t@aio3", "--data", "d", "--out", "o"],
         "this version has no network exda-t; --set model.name=cea-s trains another",
     ),
-    "workers": (["cea-s@aio3", "--workers", "-1"], "--workers"),
+    "workers": (
+        ["cea-s@aio3", "--workers", "-1"],
+        "--workers: expected a whole number of at least 0, got '-1'",
+    ),
+    "no data name": (["cea-s@aio3", "--data", ""], "--data: expected a folder, got ''"),
+    "no out name": (["cea-s@aio3", "--out", ""], "--out: expected a folder, got ''"),
+    "endless cache": (
+        [*AIO3, "--cache-gb", "inf"],
+        "this machine's memory, for decoded pictures (--cache-gb)",
+    ),
+    "vast cache": ([*AIO3, "--cache-gb", "1e9"], "came 1e+09; give less"),
+    "crop": (
+        [*AIO3, "--set", "phases.crop=33"],
+        "phases.0.crop: expected a multiple of 8 for cea-s, came 33",
+    ),
     "minutes": (["cea-s@aio3", "--minutes", "nan"], "--minutes"),
     "cache": (["cea-s@aio3", "--cache-gb", "lots"], "--cache-gb"),
 }
@@ -189,3 +209,77 @@ def test_of_several_processes_the_first_one_speaks(
     assert [bool(done.out) for done in outcomes] == [True, False, False, False]
     assert [bool(done.err) for done in outcomes] == [False, True, False, False]
     assert [call.options.progress for call in engine.calls] == [True, False]
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_an_output_that_cannot_be_a_folder(command: Any, engine: Engine, tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path / "file" / below)
+    assert (done.code, done.out, engine.calls) == (4, "", [])
+    assert done.err.startswith("anyrestore: expected a folder for --out, but ")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_an_output_where_nothing_can_be_stored(command: Any, engine: Engine, tmp_path: Path) -> None:
+    for out in ("/proc/x", "/proc"):
+        done = command("train", "cea-s@aio3", "--data", tmp_path, "--out", out)
+        assert (done.code, done.out, engine.calls) == (4, "", [])
+        assert len(done.err.splitlines()) == 1
+
+
+OUT_OF_MEMORY = {
+    "cpu": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB"),
+    "numpy": MemoryError("Unable to allocate 9.00 GiB"),
+}
+
+
+@pytest.mark.parametrize("kind", OUT_OF_MEMORY)
+def test_out_of_memory(
+    command: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    engine.error = OUT_OF_MEMORY[kind]
+    for rank in ("0", "1"):  # each has its own memory, so each says it
+        monkeypatch.setenv("RANK", rank)
+        done = command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path)
+        assert done.code == 3
+        advice = "memory ran out; lower phases.batch or phases.crop, or raise accumulate"
+        assert done.err == f"anyrestore: {advice}\n"
+
+
+def test_a_defect_is_not_hidden(
+    command: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine.error = RuntimeError("shapes differ")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path)
+
+
+class DistBackendError(RuntimeError):
+    """Named as one of torch.distributed's."""
+
+
+FAILURES: dict[str, tuple[Exception, int, str]] = {
+    "ours": (DataError("diverged", code="diverged"), 3, "diverged"),
+    "stored": (OutputError("disk full"), 4, "disk full"),
+    "system": (OSError(5, "Input/output error"), 3, "Input/output error"),
+    "peer": (RuntimeError("[tcp] Connection closed by peer [::1]:9\nmore"), 3, "was lost ([tcp] Connection"),
+    "class": (DistBackendError("unhandled system error"), 3, "(unhandled system error); start the same"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_of_several_processes_the_first_one_says_what_failed(
+    command: Any, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str
+) -> None:
+    engine.error, code, sentence = FAILURES[case]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        done = command("train", "cea-s@aio3", "--data", tmp_path, "--out", tmp_path)
+        assert (done.code, done.out) == (code, "")
+        assert len(done.err.splitlines()) == (rank == "0")
+        assert (sentence in done.err) == (rank == "0")

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from anyrestore.data import cache as cache_module
-from anyrestore.data.cache import PictureCache
+from anyrestore.data.cache import PictureCache, capacity_of
+from anyrestore.errors import DataError, UsageError
 
 
 def picture(number: int, height: int = 40, width: int = 50) -> torch.Tensor:
@@ -146,6 +147,24 @@ def test_the_temporary_folder_is_used_where_shared_memory_is_small(
     assert torch.equal(cache.get(5, lambda: picture(5)), picture(5))
     assert str(tmp_path) in str(Path(f"/proc/self/fd/{cache.file}").readlink())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("capacity", [2**62, 2**70])
+def test_a_file_that_is_too_large_is_told(capacity: int) -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(DataError, match=r"room for a cache of .* GB .* smaller one \(--cache-gb\)"):
+        PictureCache(10, capacity)
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_more_than_the_memory_is_refused() -> None:
+    assert capacity_of(0) == 0
+    assert capacity_of(0.5) == 500_000_000
+    for wrong in (float("inf"), float("nan"), -1.0, 1e9):
+        with pytest.raises(
+            UsageError, match=rf"GB, this machine's memory, .* came {wrong:g}".replace("+", r"\+")
+        ):
+            capacity_of(wrong)
 
 
 def test_nothing_is_left_open() -> None:

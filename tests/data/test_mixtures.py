@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from anyrestore.data.catalog import CATALOG
-from anyrestore.data.mixtures import MIXTURES, Mixture
+from anyrestore.data.mixtures import MIXTURES, Mixture, Part
 from anyrestore.data.readers import find_split
 from anyrestore.data.samples import check_degrade
 from anyrestore.data.sampling import Stream
@@ -63,3 +66,33 @@ def test_published_noise_is_cut_off_to_eight_bits_and_ours_is_rounded() -> None:
 def test_what_cannot_be_done_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="expected degrade to be"):
         check_degrade(text)
+
+
+NOT_PARTS: list[tuple[dict[str, Any], str]] = [
+    ({"task": ""}, "task: expected a name without spaces, came ''"),
+    ({"task": "two words"}, "task: expected a name without spaces, came 'two words'"),
+    ({"sets": ()}, "sets: expected at least one data set, each with a name, came []"),
+    ({"sets": ("wed", "")}, "sets: expected at least one data set, each with a name, came ['wed', '']"),
+    ({"repeat": 0.0}, "repeat: expected a number above 0, came 0.0"),
+    ({"repeat": float("inf")}, "repeat: expected a number above 0, came inf"),
+    ({"share": -0.5}, "share: expected a number of at least 0, came -0.5"),
+    ({"weight": float("nan")}, "weight: expected a number of at least 0, came nan"),
+]
+
+
+@pytest.mark.parametrize(("fields", "sentence"), NOT_PARTS)
+def test_what_is_no_part_is_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(sentence)}$"):
+        Part(**{"task": "noise", "sets": ("wed",), **fields})
+
+
+def test_what_is_no_mixture_is_refused() -> None:
+    part, unused = Part(task="noise", sets=("wed",)), Part(task="rain", sets=("wed",), share=0.0)
+    with pytest.raises(UsageError, match=r"^parts: expected at least one part, came none"):
+        Mixture(name="m", parts=())
+    with pytest.raises(UsageError, match=r"^epoch: expected none or at least 1 sample, came 0"):
+        Mixture(name="m", parts=(part,), epoch=0)
+    with pytest.raises(UsageError, match=r"^parts: expected a share above 0"):
+        Mixture(name="m", parts=(unused,), order="draw")
+    assert Mixture(name="m", parts=(unused,)).parts == (unused,)
+    assert Mixture(name="m", parts=(unused, part), order="draw").parts == (unused, part)

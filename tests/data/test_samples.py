@@ -44,7 +44,7 @@ def numbered_pairs(root: Path, count: int = 12, size: tuple[int, int] = (40, 56)
         for half, pixels in (("high", values), ("low", values + 1)):
             (root / half).mkdir(exist_ok=True)
             write(Picture(pixels=pixels), root / half / f"{i:02}.png")
-    return Mixture(name="pairs", parts=(Part(task="plus one", sets=("pairs:low|high",)),))
+    return Mixture(name="pairs", parts=(Part(task="plus_one", sets=("pairs:low|high",)),))
 
 
 def test_both_halves_are_cut_alike_in_all_eight_symmetries(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_halves_of_different_sizes_are_bad_pictures(tmp_path: Path) -> None:
     assert "high/00.png has (channels, height, width) (3, 40, 56)" in bad[0]
     assert "low/00.png has (3, 40, 50)" in bad[0]
     (tmp_path / "low" / "01.png").write_bytes(b"")
-    with pytest.raises(DataError, match="'plus one', 2 in a row were not"):
+    with pytest.raises(DataError, match="'plus_one', 2 in a row were not"):
         data.sample(0, 16)
 
 
@@ -203,14 +203,40 @@ def test_missing_names_are_told_and_left_out(tmp_path: Path) -> None:
 def test_the_fingerprint_sees_names_and_sizes(tmp_path: Path) -> None:
     mixture = numbered_pairs(tmp_path, count=4)
     before = MixtureData(mixture, tmp_path).fingerprint
-    assert list(before) == ["pairs:low|high"]
-    assert MixtureData(mixture, tmp_path, limit=2, held_out=1, seed=5).fingerprint == before
+    assert list(before) == ["pairs:low|high", "pairs:low|high (in use)"]
+    assert MixtureData(mixture, tmp_path, limit=4, seed=5).fingerprint == before
+    for fewer in ({"limit": 2}, {"held_out": 1}):
+        now = MixtureData(mixture, tmp_path, **fewer).fingerprint
+        assert [key for key in before if now[key] != before[key]] == ["pairs:low|high (in use)"]
     write(Picture(pixels=np.zeros((40, 56, 3), np.uint8)), tmp_path / "low" / "01.png", overwrite=True)
     changed = MixtureData(mixture, tmp_path).fingerprint
     assert changed != before
     for half in ("low", "high"):
         (tmp_path / half / "03.png").unlink()
     assert MixtureData(mixture, tmp_path).fingerprint not in (before, changed)
+
+
+def test_the_fingerprint_sees_layers_and_kernels(training_root: Path, tmp_path: Path) -> None:
+    root, mixture = tmp_path / "data", MIXTURES["composite"]
+    shutil.copytree(training_root, root)
+    before = MixtureData(mixture, root).fingerprint
+
+    def changed(**options: int) -> set[str]:
+        now = MixtureData(mixture, root, **options).fingerprint
+        return {key for key in before.keys() | now.keys() if now.get(key) != before.get(key)}
+
+    assert changed() == set()
+    limited = changed(limit=2)
+    assert {"layers.streaks"} <= limited
+    assert "layers.kernels" not in limited
+    (root / "rain-streaks" / "0.png").rename(root / "rain-streaks" / "other.png")
+    assert changed() == {"layers.streaks"}
+    mask = next((root / "snow-masks").iterdir())
+    mask.write_bytes(mask.read_bytes() + b" ")
+    assert changed() == {"layers.streaks", "layers.snow_masks"}
+    kernels = np.full((3, 3), 1 / 9, np.float32)
+    np.savez(root / "blur-kernels.npz", only=kernels)
+    assert changed() == {"layers.streaks", "layers.snow_masks", "layers.kernels"}
 
 
 def test_a_limit_and_the_number_of_files(training_root: Path) -> None:

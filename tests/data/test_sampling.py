@@ -88,6 +88,15 @@ def test_a_phase_changes_the_shares_and_not_the_seeds() -> None:
     assert [c.seed for c in only] == [stream.choose(i).seed for i in range(100)]
 
 
+def test_a_phase_can_ask_for_a_task_that_the_mixture_leaves_out() -> None:
+    parts = tuple(Part(task=t, sets=("clean:x",), share=s) for t, s in (("a", 1.0), ("b", 0.0), ("b", 0.0)))
+    stream = Stream(Mixture(name="test", parts=parts, order="draw", epoch=50), [4, 4, 4])
+    assert {stream.choose(i).part for i in range(100)} == {0}
+    assert {stream.choose(i, {"a": 1.0}).part for i in range(100)} == {0}
+    found = Counter(stream.choose(i, {"b": 1.0}).part for i in range(100))
+    assert [found[k] for k in range(3)] == pytest.approx([0, 50, 50], abs=2)
+
+
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(UsageError, match="got fog"):
         Stream(drawn(a=1.0), [4]).choose(0, {"fog": 1.0})

@@ -37,7 +37,7 @@ RUN = Run(
         order="draw",
     ),
     epochs=4,
-    phases=(Phase(until=0.5, crop=16, batch=4), Phase(until=1.0, crop=24, batch=2)),
+    phases=(Phase(until=0.5, crop=16, batch=4), Phase(until=1.0, crop=48, batch=2)),
 )
 
 #: A value for every field of the whole tree, by its path; another than RUN's.
@@ -175,11 +175,11 @@ def test_any_settings_together_come_back(paths: set[str]) -> None:
 @given(
     lr=st.floats(1e-12, 1e3),
     beta=st.floats(0, 0.999),
-    warmup=st.floats(0, 1e3),
+    warmup=st.floats(0, 3.99),
     fourier=st.floats(0, 1e3),
-    crops=st.lists(st.integers(11, 512), min_size=1, max_size=5),
+    crops=st.lists(st.integers(2, 64).map(lambda n: 8 * n), min_size=1, max_size=5),
     ema=st.none() | st.floats(0, 0.9999),
-    seed=st.integers(0, 2**63 - 1),
+    seed=st.integers(0, 2**31 - 1),
     start=st.none() | st.text(min_size=1, max_size=20),
 )
 def test_any_numbers_come_back(
@@ -276,6 +276,16 @@ SENSELESS = {
     "phases.0.until=1": "phases: expected ends",
     "phases=[]": "phases: expected ends",
     "phases.batch=0": "phases.0.batch: expected at least 1",
+    "phases.crop=33": "phases.0.crop: expected a multiple of 8 for tiny, came 33",
+    "phases.1.crop=33": "phases.1.crop: expected a multiple of 8 for tiny, came 33",
+    "validation.crop=33": "validation.crop: expected a multiple of 8 for tiny, came 33",
+    "model.stem_scale=4": "phases.0.crop: expected a multiple of 32 for tiny, came 16",
+    "mixture.parts.pair.sets=[]": r"mixture\.parts\.1\.sets: expected at least one data set",
+    "mixture.parts.noise.repeat=0": r"mixture\.parts\.0\.repeat: expected a number above 0, came 0",
+    "mixture.parts.share=0": "mixture.parts: expected a share above 0 for at least one part",
+    "mixture.parts=[]": "mixture.parts: expected at least one part",
+    "mixture.parts.0.task=two words": "mixture.parts.0.task: expected a name without spaces",
+    "mixture.epoch=0": "mixture.epoch: expected none or at least 1 sample",
     "phases.crop=-1": "phases.0.crop: expected at least 1",
     'phases.1.shares={"nois":1}': r"phases.1.shares.nois: no such task; .*did you mean noise",
     "phases.0.shares.noise=-1": "phases.0.shares.noise: expected at least 0",
@@ -302,7 +312,7 @@ SENSELESS = {
     "patience=0": "patience: expected at least 1",
     "log_every=0": "log_every: expected at least 1",
     "seed=-1": "seed: expected a whole number from 0",
-    "seed=9223372036854775808": "seed: expected a whole number from 0",
+    "seed=2147483648": "seed: expected a whole number from 0 to 2147483647, came 2147483648",
     "validation.held_out=0": "validation.held_out: expected at least 1 scene",
     "validation.every=-1": "validation.every: expected at least 0",
     "validation.count=0": "validation.count: expected at least 1",
@@ -328,23 +338,11 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
         change(RUN, ["epochs=1", "steps=1"])
 
 
-#: Settings that name nothing.
-UNKNOWN = {
-    "steps": "expected a setting like",
-    "=3": "expected a setting like",
-    "lr=1": "lr: no such field; a run has",
-    "optimizer.lrr=1": "optimizer.lrr: no such field; .*did you mean lr",
-    "optimizer.lr.x=1": "optimizer.lr.x: no such field; optimizer.lr is one value",
-    "model.rnk=1": "model.rnk: no such field; model has name, .*rank.*did you mean rank",
-    "model.options.rnk=1": "model.rnk: no such field",
-    "model.name=cea-l": "model.name: no network named 'cea-l'; there are",
-    "mixture=cdd12": "mixture: no mixture named 'cdd12'; .*did you mean cdd11",
-    "phases.2.crop=1": "phases.2: no such entry; phases has 0 to 1, until",
-    "phases.-1.crop=1": "phases.-1: no such entry",
-    "phases.corp=1": "phases.corp: no such entry; .*did you mean crop",
-    "mixture.parts.nois.weight=1": "mixture.parts.nois: no such entry; .*did you mean noise",
-    "mixture.parts.noise.wieght=1": "mixture.parts.noise.wieght: no such field; .*did you mean weight",
-}
+def test_crops_are_those_that_the_network_takes() -> None:
+    assert change(RUN, ["validation.crop=33", "validation.every=0"]).validation.crop == 33
+    assert change(RUN, ["model.stem_scale=2", "phases.crop=48"]).phases[0].crop == 48
+    foreign = dataclasses.replace(RUN, model=Model(name="later"), phases=(Phase(crop=33),))
+    assert through_json(foreign) == foreign
 
 
 @pytest.mark.parametrize("setting", UNKNOWN)

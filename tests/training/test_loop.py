@@ -21,8 +21,8 @@ from anyrestore.cli.main import main
 from anyrestore.data.mixtures import Mixture, Part
 from anyrestore.errors import DataError, OutputError, UsageError
 from anyrestore.image import Picture, write
-from anyrestore.training import checkpoint, loop
-from anyrestore.training.run import Loss, Phase, Run
+from anyrestore.training import checkpoint, loop, monitor
+from anyrestore.training.run import Loss, Model, Phase, Run
 from anyrestore.zoo import load_weights
 
 Make = Callable[..., Any]
@@ -513,6 +513,112 @@ def test_training_works_in_a_thread(miniature: Run, make_trainer: Make, tmp_path
     thread.start()
     thread.join()
     assert trainer.step == 9
+
+
+def test_a_network_that_gives_no_numbers_scores_nothing() -> None:
+    clean = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert loop._psnr(torch.full((3, 8, 8), float("nan")), clean) == 0.0
+    assert loop._psnr(clean, clean) == 60.0
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_trains(
+    miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    first, second = make_trainer(miniature, tmp_path), make_trainer(miniature, tmp_path)
+    with first._alone(), pytest.raises(DataError, match="another one is training"):
+        second.train()
+    assert second.train(seconds=0) is None
+
+
+def test_a_start_that_failed_does_not_claim_the_folder(
+    miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError):
+        make_trainer(dataclasses.replace(miniature, accumulate=3), tmp_path)
+    make_trainer(miniature, tmp_path).train(seconds=0)
+    before = (tmp_path / "run.json").read_bytes()
+    with pytest.raises(DataError):
+        make_trainer(
+            dataclasses.replace(miniature, model=Model(name="tiny", options={"rank": 2})),
+            tmp_path,
+            force=True,
+        )
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+def test_checkpoints_that_were_lost_are_no_silent_restart(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "checkpoints").glob("*.json"):
+        path.unlink()
+    with pytest.raises(DataError, match="there is none") as caught:
+        make_trainer(miniature, tmp_path)
+    assert caught.value.code == "checkpoints_damaged"
+    assert list((tmp_path / "checkpoints").glob("*.safetensors"))
+
+
+def test_a_run_goes_on_without_the_weights_it_started_from(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    start = tmp_path / "start.safetensors"
+    shutil.copy(finished / "weights.safetensors", start)
+    run = dataclasses.replace(miniature, model=dataclasses.replace(miniature.model, start=str(start)))
+    make_trainer(run, tmp_path / "run").train(seconds=0)
+    start.unlink()
+    assert make_trainer(run, tmp_path / "run").step == 1
+
+
+def test_a_run_that_is_longer_than_asked_for_is_not_cut(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    with pytest.raises(UsageError, match="9 steps"):
+        make_trainer(dataclasses.replace(miniature, steps=4), tmp_path, force=True)
+
+
+def test_event_files_that_cannot_be_written_stop_nothing(
+    miniature: Run,
+    make_trainer: Make,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full:
+        def __getattr__(self, name: str) -> Any:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(monitor, "_event_writer", lambda *_: Full())
+    trainer = make_trainer(miniature, tmp_path, tensorboard=True)
+    trainer.train()
+    assert trainer.step == 9
+    assert capfd.readouterr().err.count("no more TensorBoard") == 1
+
+
+def test_a_repeated_signal_is_one_signal(miniature: Run, make_trainer: Make, tmp_path: Path) -> None:
+    """Launchers send theirs to the process and to its group."""
+    trainer = make_trainer(miniature, tmp_path)
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        trainer._on_signal(number, None)
+    assert trainer._stopped_by == signal.SIGTERM
+    trainer._asked -= 2
+    with pytest.raises(KeyboardInterrupt):
+        trainer._on_signal(signal.SIGINT, None)
+
+
+def test_names_of_losses_that_the_network_has_not_are_refused(
+    miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from anyrestore.architectures.cea import CEA
+
+    run = dataclasses.replace(miniature, loss=Loss(auxiliary={"load": 1.0}))
+    with pytest.raises(UsageError, match="no losses of its own"):
+        make_trainer(run, tmp_path)
+    monkeypatch.setattr(
+        CEA, "forward_with_losses", lambda self, x: (self(x), {"size": x.sum()}), raising=False
+    )
+    with pytest.raises(UsageError, match="expected names among size, came load"):
+        make_trainer(run, tmp_path).train()
 
 
 @pytest.fixture(autouse=True)

@@ -83,20 +83,19 @@ def _run_tiles(args: argparse.Namespace) -> int:
 
 def _run_data(args: argparse.Namespace) -> int:
     from anyrestore.benchmark.feeding import measure_feeding  # noqa: PLC0415
+    from anyrestore.data.cache import capacity_of  # noqa: PLC0415
     from anyrestore.data.mixtures import MIXTURES  # noqa: PLC0415
     from anyrestore.data.samples import MixtureData  # noqa: PLC0415
     from anyrestore.errors import UsageError  # noqa: PLC0415
 
     if args.mixture not in MIXTURES:
         raise UsageError(f"expected a mixture among {', '.join(MIXTURES)}; got {args.mixture!r}")
-    if args.workers < 0 or not args.seconds > 0 or not 0 <= args.cache_gb < 1e6:
-        raise UsageError(
-            "expected a number of workers and a cache that are not negative, and more than 0 seconds"
-        )
+    if args.workers < 0 or not args.seconds > 0:
+        raise UsageError("expected a number of workers that is not negative, and more than 0 seconds")
+    capacity = capacity_of(args.cache_gb)
 
     def make(cached: bool) -> MixtureData:  # noqa: FBT001 - the benchmark's own callback
-        cache = int(args.cache_gb * 1e9) if cached else 0
-        return MixtureData(MIXTURES[args.mixture], args.data, cache_bytes=cache)
+        return MixtureData(MIXTURES[args.mixture], args.data, cache_bytes=capacity if cached else 0)
 
     # Missing names are told once, and the files counted.
     data = MixtureData(MIXTURES[args.mixture], args.data, warn=terminal.complain)

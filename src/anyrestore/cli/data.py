@@ -110,6 +110,11 @@ def _entries(names: list[str]) -> list[DataSet]:
     return [CATALOG[name.lower()] for name in names] or list(CATALOG.values())
 
 
+def _check_root(root: Path) -> None:
+    if not root.is_dir():
+        raise UsageError(f"Expected a folder at {root}, and there is none; give the data sets' folder.")
+
+
 def _as_object(entry: DataSet) -> dict[str, Any]:
     from anyrestore.data.prepare import layouts  # noqa: PLC0415
 
@@ -129,8 +134,7 @@ def _as_object(entry: DataSet) -> dict[str, Any]:
 def _check(args: argparse.Namespace) -> int:
     from anyrestore.data.catalog import CATALOG  # noqa: PLC0415
 
-    if not args.root.is_dir():
-        raise DataError(f"Expected a folder at {args.root}, and there is none; give the data sets' folder.")
+    _check_root(args.root)
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise OutputError(
             f"Expected the folder of {args.json} to exist, and it does not; make it first.",
@@ -227,10 +231,7 @@ def _prepare(args: argparse.Namespace) -> int:
     from anyrestore.data.prepare import explain, prepare  # noqa: PLC0415
 
     (entry,) = _entries([args.name])
-    if not args.root.is_dir():
-        raise OutputError(
-            f"Expected a folder at {args.root}, and there is none; make it first.", code="output_unwritable"
-        )
+    _check_root(args.root)
     done = prepare(entry.name, args.root, progress=sys.stderr.isatty())
     if done is None:
         for line in explain(entry):

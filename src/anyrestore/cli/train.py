@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli.options import positive
-from anyrestore.cli.terminal import USAGE, exit_code, say
-from anyrestore.errors import AnyRestoreError, UsageError
+from anyrestore.cli.terminal import exit_code, say
+from anyrestore.errors import AnyRestoreError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
@@ -28,9 +28,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="list the recipes and leave")
     parser.add_argument("--show", action="store_true", help="print the whole run as JSON and leave")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds the data sets")
+    parser.add_argument("--data", type=_folder, metavar="DIR", help="the folder that holds the data sets")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run's folder: weights, logs, checkpoints"
+        "--out", type=_folder, metavar="DIR", help="the run's folder: weights, logs, checkpoints"
     )
     parser.add_argument(
         "--set",
@@ -77,25 +77,52 @@ def run(args: argparse.Namespace) -> int:
         return 0
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
     try:
-        chosen = _chosen(args)
-    except AnyRestoreError:
-        if first:
+        return _train(args, first=first)
+    except (AnyRestoreError, OSError, MemoryError, RuntimeError) as error:
+        if _memory_ran_out(error):  # perhaps of this process alone, so whichever it is says it
+            raise AnyRestoreError(
+                "memory ran out; lower phases.batch or phases.crop, or raise accumulate", code="out_of_memory"
+            ) from error
+        lost = _connection_lost(error)
+        if first and lost:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise AnyRestoreError(
+                f"the connection to another process of the run was lost ({first_line}); start the same "
+                "command again to go on",
+                code="process_lost",
+            ) from error
+        if first or args.debug or not (lost or isinstance(error, (AnyRestoreError, OSError))):
             raise
-        return USAGE  # the first process says why
+        return exit_code(error)  # the first process says why
+
+
+def _train(args: argparse.Namespace, *, first: bool) -> int:
+    chosen = _chosen(args)
     if args.show:
         if first:
             say(json.dumps(chosen.to_json(), indent=1))
         return 0
-    try:
-        trainer = _trainer(chosen, args, first=first)
-    except AnyRestoreError as error:
-        if first:
-            raise
-        return exit_code(error)
+    trainer = _trainer(chosen, args, first=first)
     ended_by = trainer.train(seconds=args.minutes * 60)
     if first:
         say(f"{args.out / 'weights.safetensors'}  after {trainer.step} of {trainer.plan.steps} steps")
     return 0 if ended_by is None else 128 + ended_by
+
+
+def _memory_ran_out(error: BaseException) -> bool:
+    if not isinstance(error, (MemoryError, RuntimeError)):
+        return False
+    from anyrestore.inference.memory import is_out_of_memory  # noqa: PLC0415
+
+    return is_out_of_memory(error)
+
+
+def _connection_lost(error: BaseException) -> bool:
+    """Whether torch.distributed says that another process is gone; most of it comes as a RuntimeError."""
+    signs = ("Connection closed by peer", "gloo", "NCCL")
+    return isinstance(error, RuntimeError) and (
+        "Dist" in type(error).__name__ or any(sign in str(error) for sign in signs)
+    )
 
 
 def _chosen(args: argparse.Namespace) -> Run:
@@ -138,16 +165,20 @@ def _json(path: Path) -> Any:
 
 
 def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
+    from anyrestore.data.cache import capacity_of  # noqa: PLC0415
+
     try:
         from anyrestore.training.loop import Options, Trainer  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in _EXTRA:
             raise UsageError("training needs more packages: pip install 'anyrestore[train]'") from error
         raise
+    cache_bytes = capacity_of(args.cache_gb)
+    _make_folder(args.out)
     options = Options(
         device=args.device,
         workers=args.workers,
-        cache_bytes=int(args.cache_gb * 1e9),
+        cache_bytes=cache_bytes,
         limit=args.limit,
         save_seconds=args.save_minutes * 60,
         force=args.force,
@@ -157,6 +188,30 @@ def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
         channels_last=args.channels_last,
     )
     return Trainer(chosen, args.data, args.out, options)
+
+
+def _make_folder(out: Path) -> None:
+    """Make the run's folder and see that files can be stored in it, before any long work.
+
+    Raises:
+        OutputError: they cannot.
+    """
+    from anyrestore.storage import check_storable, shown  # noqa: PLC0415
+
+    try:
+        if out.exists() and not out.is_dir():
+            raise OutputError(
+                f"expected a folder for --out, but {shown(out)} is a file; give another name",
+                code="output_unwritable",
+            )
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"expected a folder for --out, but {shown(out)} cannot be made: {error.strerror or error}; give "
+            "another",
+            code="output_unwritable",
+        ) from error
+    check_storable(out / "run.json", overwrite=True)
 
 
 def _listing() -> list[str]:
@@ -198,7 +253,16 @@ def _terms(loss: Loss) -> str:
 
 def _count(text: str) -> int:
     """A whole number of at least 0."""
-    return 0 if text == "0" else positive(text)
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
+def _folder(text: str) -> Path:
+    """A folder's name; an empty one would be the present folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, got ''")
+    return Path(text)
 
 
 def _amount(text: str) -> float:

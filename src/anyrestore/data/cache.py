@@ -26,7 +26,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["PictureCache"]
+from anyrestore.errors import DataError, UsageError
+
+__all__ = ["PictureCache", "capacity_of"]
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's memory file system, not a name of ours
 # The index begins with one row of its own: bytes in use, and whether the file system refused more.
@@ -45,13 +47,23 @@ class PictureCache:
         capacity: at most so many bytes of memory, the index included.
         file: the inherited file descriptor of another process's cache (its :attr:`file`), which this one
             is to share; None: a new cache.
+
+    Raises:
+        DataError: there is no room for a file of that size.
     """
 
     def __init__(self, pictures: int, capacity: int, file: int | None = None) -> None:
         self.pictures, self.capacity = pictures, capacity
-        self.file = _new_file(capacity) if file is None else file
-        weakref.finalize(self, os.close, self.file)
-        self._memory = mmap.mmap(self.file, capacity)
+        try:
+            self.file = _new_file(capacity) if file is None else file
+            weakref.finalize(self, os.close, self.file)
+            self._memory = mmap.mmap(self.file, capacity)
+        except (OSError, OverflowError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise DataError(
+                f"expected room for a cache of {capacity / 1e9:g} GB of decoded pictures, but it cannot be "
+                f"made: {why}; ask for a smaller one (--cache-gb), or none (0)"
+            ) from error
         words = (pictures + _HEAD) * _COLUMNS
         self._index = torch.frombuffer(self._memory, dtype=torch.int64, count=words).view(-1, _COLUMNS)
         self._known = dict[int, Tensor]()  # what this process has found to be there
@@ -145,6 +157,21 @@ class PictureCache:
                 fcntl.lockf(self.file, fcntl.LOCK_UN)
 
 
+def capacity_of(gigabytes: float) -> int:
+    """A cache's size in bytes.
+
+    Raises:
+        UsageError: below 0, no number, or more than this machine's memory.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if not 0 <= gigabytes * 1e9 <= memory:
+        raise UsageError(
+            f"expected from 0 to {memory / 1e9:.1f} GB, this machine's memory, for decoded pictures "
+            f"(--cache-gb), came {gigabytes:g}; give less"
+        )
+    return int(gigabytes * 1e9)
+
+
 def _page(size: int) -> int:
     """Up to whole pages, so that every picture is aligned for its type."""
     return math.ceil(size / mmap.PAGESIZE) * mmap.PAGESIZE
@@ -158,6 +185,5 @@ def _new_file(size: int) -> int:
         if state.f_bavail * state.f_frsize >= size:
             folder = _SHARED_MEMORY
     with tempfile.TemporaryFile(dir=folder) as file:
-        number = os.dup(file.fileno())
-    os.ftruncate(number, size)
-    return number
+        os.ftruncate(file.fileno(), size)
+        return os.dup(file.fileno())

@@ -15,8 +15,11 @@ that deraining stays, are our reading.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
+
+from anyrestore.errors import UsageError
 
 __all__ = ["MIXTURES", "Layers", "Mixture", "Part"]
 
@@ -36,6 +39,25 @@ class Part:
     share: float = 1.0  # of the samples, where the mixture's order is "draw"; any positive numbers
     degrade: str = "none"  # what is done to the crop
     weight: float = 1.0  # of its loss
+
+    def __post_init__(self) -> None:
+        """Refuse what no sample can be made from.
+
+        Raises:
+            UsageError: the sentence begins with the field's name. What ``degrade`` says is looked at where it
+                is done.
+        """
+        if not self.task or any(character.isspace() for character in self.task):
+            raise UsageError(f"task: expected a name without spaces, came {self.task!r}")
+        if not self.sets or not all(self.sets):
+            raise UsageError(
+                f"sets: expected at least one data set, each with a name, came {list(self.sets)}"
+            )
+        if not 0 < self.repeat < math.inf:
+            raise UsageError(f"repeat: expected a number above 0, came {self.repeat}")
+        for name, number in (("share", self.share), ("weight", self.weight)):
+            if not 0 <= number < math.inf:
+                raise UsageError(f"{name}: expected a number of at least 0, came {number}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +80,21 @@ class Mixture:
     halve: bool = False  # ours: half of the crops of clean pictures are taken at half their size
     eight_bits: Literal["round", "truncate"] = "round"  # of synthetic inputs; public noise loaders truncate
     layers: Layers = field(default_factory=Layers)
+
+    def __post_init__(self) -> None:
+        """Refuse a mixture without samples.
+
+        Raises:
+            UsageError: the sentence begins with the field's name.
+        """
+        if not self.parts:
+            raise UsageError("parts: expected at least one part, came none")
+        if self.epoch is not None and self.epoch < 1:
+            raise UsageError(f"epoch: expected none or at least 1 sample, came {self.epoch}")
+        if self.order == "draw" and not any(part.share for part in self.parts):
+            raise UsageError(
+                'parts: expected a share above 0 for at least one part, as the order is "draw", came none'
+            )
 
 
 def _denoise(repeat: float) -> tuple[Part, ...]:

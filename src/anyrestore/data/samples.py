@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ from anyrestore.data.cache import PictureCache
 from anyrestore.data.crops import draw, random_crop, random_scaled_crop, random_symmetry
 from anyrestore.data.images import decode_picture, list_pictures
 from anyrestore.data.mixtures import Mixture, Part
-from anyrestore.data.readers import Listing, read_set
+from anyrestore.data.readers import Listing, Pair, read_set
 from anyrestore.data.sampling import Choice, Stream, hashed
 from anyrestore.errors import DataError, InputError, UsageError
 
@@ -101,7 +101,7 @@ class MixtureData:
         read_seconds: time spent getting pictures so far, decoded or from the cache.
 
     Raises:
-        DataError: a data set is missing, or a part is left without pictures.
+        DataError: a data set is missing, or a part is left without pictures; there is no room for the cache.
         UsageError: the mixture says something that there is not.
     """
 
@@ -130,12 +130,14 @@ class MixtureData:
         self._files = list[str]()
         numbers = dict[Path, int]()
         pairs = dict[str, npt.NDArray[np.int32]]()
+        self._used = dict[str, list[Pair]]()
         for name, listing in self._listings.items():
             wanted = [
                 pair
                 for pair in listing.pairs
                 if (pair.group in kept_out[_family(name)]) == (part == "validation")
             ][:limit]
+            self._used[name] = wanted
             pairs[name] = np.array(
                 [
                     (self._number(pair.target, numbers), self._number(pair.degraded, numbers))
@@ -192,14 +194,23 @@ class MixtureData:
 
     @cached_property
     def fingerprint(self) -> Mapping[str, str]:
-        """Data set -> sha256 of its pairs' names and file sizes, what was held out or left out included."""
+        """What decides the samples beside the mixture: sha256 of names and file sizes.
+
+        Of every data set under its name, what was held out or left out included, and under "NAME (in use)"
+        of the pairs that are used; of layers and kernels under "layers.streaks" and so on, those in use.
+        """
         found = dict[str, str]()
         for name, listing in self._listings.items():
-            digest = hashlib.sha256()
-            for pair in listing.pairs:
-                sizes = [path.stat().st_size for path in (pair.target, pair.degraded) if path is not None]
-                digest.update(f"{pair.name}\0{sizes}\n".encode())
-            found[name] = digest.hexdigest()
+            lines = {pair.name: _line(pair.name, pair.target, pair.degraded) for pair in listing.pairs}
+            found[name] = _digest(lines.values())
+            found[f"{name} (in use)"] = _digest(lines[pair.name] for pair in self._used[name])
+        layers = self.mixture.layers
+        for field, kind in (("streaks", "rain_layer"), ("snow_masks", "snow_layer")):
+            if getattr(layers, field):
+                paths = [Path(self._files[number]) for number in self._layers[kind]]
+                found[f"layers.{field}"] = _digest(_line(path.name, path) for path in paths)
+        if layers.kernels:
+            found["layers.kernels"] = _digest([_line(layers.kernels, self.root / layers.kernels)])
         return found
 
     def sample(self, index: int, crop: int, shares: Mapping[str, float] | None = None) -> Sample:
@@ -335,7 +346,7 @@ class MixtureData:
     def __getstate__(self) -> dict[str, Any]:
         # The listings are long and were only needed for the fingerprint, the stream is made again, and a
         # cache goes by its open file. No tensor is left: between processes torch passes those by reference.
-        state: dict[str, Any] = {**vars(self), "_listings": None, "_cache": None}
+        state: dict[str, Any] = {**vars(self), "_listings": None, "_used": None, "_cache": None}
         state.pop("stream", None)
         return state
 
@@ -362,6 +373,18 @@ def _draw_company(generator: torch.Generator) -> tuple[str, ...]:
     if "snow" in chosen[:count] and "rain" in chosen[:count]:  # CDD-11 never has both
         chosen.remove("snow")
     return tuple(chosen[:count])
+
+
+def _line(name: str, *paths: Path | None) -> str:
+    """A name and the sizes of its files, for a fingerprint."""
+    return f"{name}\0{[path.stat().st_size for path in paths if path is not None]}\n"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode())
+    return digest.hexdigest()
 
 
 def _family(name: str) -> str:

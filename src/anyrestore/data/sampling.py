@@ -16,6 +16,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -135,11 +136,14 @@ class Stream:
             if unknown := sorted(set(shares) - {part.task for part in parts}):
                 tasks = ", ".join(dict.fromkeys(part.task for part in parts))
                 raise UsageError(f"expected shares of tasks among {tasks}; got {', '.join(unknown)}")
-            # Parts of one task keep their proportions among themselves.
-            own = dict[str, float]()
+            # Parts of one task keep their proportions among themselves; without shares they are equal.
+            own, alike = dict[str, float](), Counter(part.task for part in parts)
             for part in parts:
                 own[part.task] = own.get(part.task, 0.0) + part.share
-            weights = [shares.get(p.task, 0.0) * p.share / own[p.task] for p in parts]
+            weights = [
+                shares.get(p.task, 0.0) * (p.share / own[p.task] if own[p.task] else 1 / alike[p.task])
+                for p in parts
+            ]
         else:
             weights = [part.share for part in parts]
         edges = list(itertools.accumulate(weights))

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor, nn
 
 from anyrestore.errors import UsageError
@@ -33,7 +34,7 @@ def make_accelerator(device: str, precision: Precision) -> Any:
     """Of Accelerate, for this process and those that were started with it.
 
     Raises:
-        UsageError: there is no such device.
+        UsageError: there is no such device, or FSDP of a version whose state has no names.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("expected a CUDA device, but this machine has none; use --device cpu")
@@ -42,11 +43,26 @@ def make_accelerator(device: str, precision: Precision) -> Any:
     # Accelerate keeps one state a process; an earlier run in it may have had another precision.
     if shared._shared_state and shared().mixed_precision != mixed:  # noqa: SLF001
         shared._reset_state()  # noqa: SLF001
-    return Accelerator(mixed_precision=mixed, cpu=device == "cpu")
+    made: Any = Accelerator(
+        mixed_precision=mixed,
+        cpu=device == "cpu",
+        # Said here, or else an environment variable of `accelerate launch` divides the gradient.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+    sharding = getattr(made.state, "fsdp_plugin", None)
+    if sharding is not None and sharding.fsdp_version != 2:
+        raise UsageError(
+            f"expected FSDP version 2, came {sharding.fsdp_version}; accelerate launch --fsdp_version 2"
+        )
+    return made
 
 
-def make_network(run: Run) -> nn.Module:
+def make_network(run: Run, *, fresh: bool = True) -> nn.Module:
     """With the weights that the run starts from; random ones are its seed's, whatever was drawn before.
+
+    Args:
+        run: says which network.
+        fresh: whether it starts; otherwise its weights come from elsewhere.
 
     Raises:
         ModelError: no such model, or no such weights.
@@ -55,7 +71,7 @@ def make_network(run: Run) -> nn.Module:
     with cast("Any", torch.random).fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.seed)
         network = create_model(run.model.name, **run.model.options)
-    if run.model.start is not None:
+    if run.model.start is not None and fresh:
         try:
             network.load_state_dict(load_model(run.model.start).state_dict())
         except RuntimeError as error:

@@ -66,6 +66,19 @@ class CheckpointStore:
         Raises:
             OutputError: it could not be stored; older checkpoints are whole.
         """
+        try:
+            self._save(step, tensors, facts)
+            self._prune(best)
+        except OSError as error:
+            raise OutputError(
+                f"expected to store a checkpoint in {str(self.folder)!r}: {error.strerror or error}"
+            ) from error
+
+    def load(self, step: int) -> Checkpoint | None:
+        """The checkpoint of this step, or None if it is not there or damaged."""
+        return self._read(self._manifest(step))
+
+    def _save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         manifest = self._manifest(step)
         if not (manifest.exists() and self._read(manifest) is not None):
             manifest.unlink(missing_ok=True)  # a damaged one must not claim the new tensors
@@ -83,7 +96,6 @@ class CheckpointStore:
                 raise OutputError(
                     f"expected {manifest} to read back as it was written, but it differs; check the disk"
                 )
-        self._prune(best)
 
     def load_newest(self, tell: Callable[[str], None]) -> Checkpoint | None:
         """The newest whole checkpoint, or None if none was ever finished.
@@ -140,7 +152,12 @@ class CheckpointStore:
                 self._manifest(step).with_suffix(".safetensors").unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove what a killed run left: temporary files, tensors without a manifest."""
+        """Remove what a killed run left: temporary files, and tensors whose manifest never came.
+
+        Where there is no manifest at all, they may have been lost, and nothing is removed.
+        """
+        if not self._manifests():
+            return
         for left in (*self.folder.glob(".*.tmp"), *self.folder.glob("step-*.safetensors")):
             if left.suffix == ".tmp" or not left.with_suffix(".json").exists():
                 with contextlib.suppress(OSError):  # a read-only folder can still be gone on from

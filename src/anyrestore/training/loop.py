@@ -15,6 +15,7 @@ hold the half-filled sums of the log too.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import signal
@@ -22,14 +23,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
 import torch
-from accelerate.utils import gather_object
+from accelerate import utils as accelerate_utils
 from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -37,7 +38,7 @@ from tqdm import tqdm
 from anyrestore.data.loading import RawBatch, Request, load_batches
 from anyrestore.data.samples import MixtureData
 from anyrestore.data.synthetic import Batch, degrade_batch, validation_batches
-from anyrestore.errors import DataError, OutputError, UsageError
+from anyrestore.errors import AnyRestoreError, DataError, OutputError, UsageError
 from anyrestore.inference.memory import keep_freed_memory
 from anyrestore.storage import store_bytes
 from anyrestore.training.assembly import Forward, make_accelerator, make_network, make_optimizer
@@ -51,7 +52,9 @@ from anyrestore.training.schedule import factor
 from anyrestore.training.state import State, average_in, collect, copy_of, restore, weights_of, whole
 from anyrestore.zoo import create_model, save_weights
 
+_across: Any = accelerate_utils  # what processes do together; its types are partly unknown
 _BAD_PICTURES = 0.01  # share of unreadable pictures above which a run stops
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NORM = "gradient norm"  # among the sums; no task has a space in its name
 _FACTS = {
     *("step", "processes", "mixture", "random", "scaler", "best"),
@@ -96,11 +99,8 @@ class Trainer:
         self.main = self.accelerator.is_main_process
         if self.accelerator.device.type == "cpu":
             keep_freed_memory()
-        out.mkdir(parents=True, exist_ok=True)
-        if self.main:
-            self._claim()
-        self.accelerator.wait_for_everyone()
         self.store = CheckpointStore(out / "checkpoints", run.checkpoints.keep)
+        self._check_folder()
         self.data, held_out = (
             MixtureData(
                 run.mixture,
@@ -116,11 +116,20 @@ class Trainer:
         )
         self.plan = Plan(run, self.data.epoch)
         self._check_batches()
+        if run.schedule.warmup >= self.plan.epochs:
+            self._tell(
+                f"the warm-up is {run.schedule.warmup:g} epochs and the run {self.plan.epochs:g}: the learning "
+                "rate stays below its peak"
+            )
         validated = run.validation.every > 0 and run.validation.held_out > 0
         self.validation = (
             validation_batches(held_out, run.validation.count, run.validation.crop) if validated else {}
         )
-        self.network = make_network(run)
+        if run.validation.every > 0 and not self.validation:
+            self._tell("no scene could be held out, so there are no scores and no best weights")
+        found = self._found()
+        # A run that goes on has its weights; those it started from may be gone.
+        self.network = make_network(run, fresh=found is None)
         if run.loss.auxiliary and not hasattr(self.network, "forward_with_losses"):
             raise UsageError(
                 f"loss.auxiliary: expected none, as {run.model.name} has no losses of its own, came "
@@ -133,43 +142,90 @@ class Trainer:
         self.bad_pictures = list[str]()
         self.sums = dict[str, list[float]]()  # since the last line of the log: [sum, count] of each loss
         self._random = RandomStates(run.seed, self.accelerator.process_index)
-        found = self.store.load_newest(self._tell)
         if found is not None:
             self._restore(found)
+        if self.step > self.plan.steps:
+            raise UsageError(
+                f"expected a run of at least the {self.step} steps that {out} has made, came "
+                f"{self.plan.steps}; choose another output folder"
+            )
         self._stopped_by: int | None = None
+        self._asked = 0.0  # when a signal asked to stop
         self._validated = False
 
     # ---------------------------------------------------------------------------------- setting up
 
     def _tell(self, sentence: str) -> None:
         if self.main:
-            tqdm.write(f"anyrestore: {sentence}", file=sys.stderr)
+            with suppress(OSError):  # nobody may be reading any more
+                tqdm.write(f"anyrestore: {sentence}", file=sys.stderr)
 
-    def _claim(self) -> None:
-        """Write ``run.json``, or see that the folder belongs to the same run."""
-        path, wanted = self.out / "run.json", json.dumps(self.run.to_json(), indent=1)
-        if path.exists() and not self.options.force:
+    def _check_folder(self) -> None:
+        """See that the folder is free or belongs to the same run; nothing is written yet."""
+        path = self.out / "run.json"
+        if self.options.force or not path.exists() or not self.store.steps():
+            return  # what was never stored may be described anew
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            old = {}
+        odd = _differences(old, json.loads(self._described()))
+        if odd:
+            raise DataError(
+                f"expected {self.out} to hold this run, but it differs in {', '.join(odd[:8])}; choose "
+                "another output folder, or --force to go on with the new values",
+                code="run_differs",
+            )
+
+    def _described(self) -> str:
+        return json.dumps(self.run.to_json(), indent=1)
+
+    def _found(self) -> Checkpoint | None:
+        """The checkpoint to go on from: the main process chooses, the others must see the same.
+
+        Raises:
+            DataError: all are damaged or lost, or a process does not see the main one's.
+        """
+        found: Checkpoint | None = None
+        problem: AnyRestoreError | None = None
+        if self.main:
             try:
-                old = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                old = {}
-            odd = _differences(old, json.loads(wanted))
-            if odd:
-                raise DataError(
-                    f"expected {self.out} to hold this run, but it differs in {', '.join(odd[:8])}; choose "
-                    "another output folder, or --force to go on with the new values",
-                    code="run_differs",
-                )
-        store_bytes(wanted.encode(), path, overwrite=True)
+                found = self.store.load_newest(self._tell)
+                if found is None and (self.out / "weights.safetensors").exists() and not self.options.force:
+                    problem = DataError(
+                        f"expected a checkpoint beside the weights in {self.out}, but there is none; put it "
+                        "back, choose another output folder, or --force to begin again here",
+                        code="checkpoints_damaged",
+                    )
+            except DataError as error:
+                problem = error
+        step, problem = self._from_main((None if found is None else found.step, problem))
+        if problem is not None:
+            raise problem
+        if step is not None and not self.main:
+            found = self.store.load(step)
+        alike = step is None or found is not None
+        if not all(cast("list[bool]", _across.gather_object([alike]))):
+            raise DataError(
+                f"expected all processes to find the checkpoint of step {step} in {self.store.folder}, but "
+                "some do not; give --out a folder that all machines share",
+                code="checkpoint_foreign",
+            )
+        return found
+
+    def _from_main(self, thing: Any) -> Any:
+        """What the main process has, on every process."""
+        if self.accelerator.num_processes == 1:
+            return thing
+        return _across.broadcast_object_list([thing])[0]
 
     def _check_batches(self) -> None:
         parts = self.accelerator.num_processes * self.run.accumulate
         for phase in self.run.phases:
             if phase.batch % parts:
                 raise UsageError(
-                    f"expected a batch that {self.accelerator.num_processes} processes with "
-                    f"{self.run.accumulate} parts each can share evenly, came {phase.batch}; "
-                    "change phases.batch or accumulate"
+                    f"phases.batch: expected a multiple of {parts} (processes times accumulate), came "
+                    f"{phase.batch}"
                 )
 
     def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
@@ -197,6 +253,46 @@ class Trainer:
                 (``bad_pictures``).
             OutputError: the last checkpoint could not be stored.
         """
+        with self._alone():
+            try:
+                return self._train(seconds)
+            except RuntimeError as error:
+                if self.accelerator.num_processes > 1 and _is_lost_connection(error):
+                    raise DataError(
+                        f"another process of this run ended, see its own message; the last state is in "
+                        f"{self.store.folder}, and the same command goes on from it",
+                        code="process_lost",
+                    ) from error
+                raise
+
+    @contextmanager
+    def _alone(self) -> Generator[None]:
+        """The run's folder for this run only; the lock goes with the process, however that ends."""
+        if not self.main:
+            yield
+            return
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            lock = (self.out / ".lock").open("w")
+        except OSError as error:
+            raise OutputError(
+                f"expected a folder that can be written to at {str(self.out)!r}: {error.strerror}",
+                code="output_unwritable",
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DataError(
+                    f"expected {self.out} for this run alone, but another one is training in it; wait for it "
+                    "or choose another output folder",
+                    code="run_differs",
+                ) from error
+            yield
+
+    def _train(self, seconds: float) -> int | None:
+        if self.main:
+            store_bytes(self._described().encode(), self.out / "run.json", overwrite=True)
         start = saved = time.monotonic()
         journal = self._journal()
         bar = tqdm(
@@ -213,7 +309,7 @@ class Trainer:
             try:
                 while self.step < self.plan.steps:
                     meter.waiting()
-                    raw = next(batches)
+                    raw = self._next(batches)
                     meter.working()
                     due = self._advance(
                         raw,
@@ -234,8 +330,15 @@ class Trainer:
                 bar.close()
                 if journal is not None:
                     journal.close()
-        self.accelerator.wait_for_everyone()
         return self._stopped_by
+
+    def _next(self, batches: Iterator[RawBatch]) -> RawBatch:
+        try:
+            return next(batches)
+        except AnyRestoreError as error:
+            if not self.main:  # only this process knows
+                tqdm.write(f"anyrestore: process {self.accelerator.process_index}: {error}", file=sys.stderr)
+            raise
 
     def _journal(self) -> Journal | None:
         if not self.main:
@@ -256,9 +359,11 @@ class Trainer:
         return load_batches(self.data, requests(), workers=self.options.workers, warn=self._tell)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopped_by is not None:  # asked twice: at once
+        """Stop after this step. Launchers repeat their signals; a person's second Ctrl-C means at once."""
+        if self._stopped_by is None:
+            self._stopped_by, self._asked = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._asked > 1.0:
             raise KeyboardInterrupt
-        self._stopped_by = number
 
     def _advance(self, raw: RawBatch, *, stop: bool, save: bool) -> _Due:
         """One step, whether taken or skipped; what all processes agree is due after it."""
@@ -285,10 +390,15 @@ class Trainer:
             for name, (total, count) in agreed.losses.items():
                 self._add(name, total, count)
         else:
-            self.bad_in_row += 1
             self.skipped += 1
-            if self.accelerator.scaler is not None:  # skips the step itself, and lowers the scale
-                self.optimizer.step()
+            scaler = self.accelerator.scaler
+            if scaler is not None:
+                # An overflow of the scaled gradient alone is how the scale is found.
+                searching = agreed.losses and scaler.get_scale() > 1
+                scaler.update(scaler.get_scale() / 2)
+                self.bad_in_row += 0 if searching else 1
+            else:
+                self.bad_in_row += 1
         self.optimizer.zero_grad(set_to_none=True)
         if agreed.bad:
             self._count_bad_pictures(batch.bad)
@@ -311,6 +421,11 @@ class Trainer:
                 restored, auxiliary = self.model(degraded)
                 losses = image_losses(restored.float(), clean, self.run.loss)
                 loss = balance(losses, self.run.loss.balance, weights=weights, floor=self.run.loss.floor)
+                if unknown := self.run.loss.auxiliary.keys() - auxiliary.keys():
+                    raise UsageError(
+                        f"loss.auxiliary: expected names among {', '.join(auxiliary)}, came "
+                        f"{', '.join(sorted(unknown))}"
+                    )
                 for name, value in auxiliary.items():
                     loss = loss + self.run.loss.auxiliary.get(name, 0.0) * value
                 self.accelerator.backward(loss / parts)
@@ -320,9 +435,10 @@ class Trainer:
     def _agree(self, batch: Batch, losses: Tensor, *, finite: bool, stop: bool, save: bool) -> _Due:
         """One sum over all processes: flags, and the losses of every task."""
         flags = [float(not finite), float(stop), float(save), float(len(batch.bad))]
+        known = bool(torch.isfinite(losses).all())
         tasks = self.data.tasks
         table = torch.zeros(len(tasks), 2, dtype=torch.float64)
-        for task, loss in zip(batch.tasks, losses.cpu() if finite else (), strict=False):
+        for task, loss in zip(batch.tasks, losses.cpu() if known else (), strict=False):
             table[tasks.index(task)] += torch.tensor([float(loss), 1.0], dtype=torch.float64)
         vector = torch.cat([torch.tensor(flags, dtype=torch.float64), table.flatten()])
         if self.accelerator.num_processes > 1:
@@ -349,10 +465,11 @@ class Trainer:
     def _count_bad_pictures(self, mine: tuple[str, ...]) -> None:
         """Remember unreadable pictures; above 1 % of all the run stops."""
         known = set(self.bad_pictures)
-        for name in sorted(set(cast("list[str]", gather_object(list(mine)))) - known):
+        for name in sorted(set(cast("list[str]", _across.gather_object(list(mine)))) - known):
             self.bad_pictures.append(name)
             self._tell(f"cannot be read, another picture is used: {name}")
-        if len(self.bad_pictures) > _BAD_PICTURES * self.data.pictures:
+        if len(self.bad_pictures) > max(1, _BAD_PICTURES * self.data.pictures):
+            self._unless_the_disk_is_full(self.save)
             raise DataError(
                 f"expected at most 1 % unreadable pictures, but {len(self.bad_pictures)} of "
                 f"{self.data.pictures} are: {', '.join(self.bad_pictures[:5])}; mend or remove them",
@@ -410,7 +527,9 @@ class Trainer:
             if journal is not None:
                 journal.append(SCORES, {"step": step, "mean": mean, "psnr": scores})
                 if self.options.progress:
-                    tqdm.write(f"step {step}  " + "  ".join(f"{k} {v:.2f} dB" for k, v in scores.items()))
+                    shown = "  ".join(f"{k} {v:.2f} dB" for k, v in scores.items())
+                    with suppress(OSError):  # nobody may be reading any more
+                        tqdm.write(f"step {step}  {shown}", file=sys.stderr)
             meter.pause()
 
     def score(self) -> dict[str, float]:
@@ -421,18 +540,18 @@ class Trainer:
     def _score(self, journal: Journal | None) -> dict[str, float]:
         scores, rows = dict[str, float](), list[tuple[Tensor, Tensor, Tensor]]()
         with weights_of(self.average, self.network):
-            self.network.eval()
+            self.model.eval()
             for task, batch in self.validation.items():
                 values = list[float]()
                 for i, (degraded, clean) in enumerate(zip(batch.degraded, batch.clean, strict=True)):
-                    with self.accelerator.autocast():
-                        restored = self.network(degraded[None].to(self.accelerator.device))
+                    # Through the prepared model: FSDP gathers its weights there.
+                    restored = self.model(degraded[None].to(self.accelerator.device))[0]
                     restored = restored.float().cpu()[0].clamp(0, 1)
                     values.append(_psnr(restored, clean))
                     if i < self.run.validation.sheet:
                         rows.append((degraded, restored, clean))
                 scores[task] = sum(values) / len(values)
-            self.network.train()
+            self.model.train()
         if journal is not None and rows:
             journal.sheet(self.step, rows)
         return scores
@@ -456,7 +575,7 @@ class Trainer:
             return
         # All that processes must do together comes before the first thing that can fail on one of them.
         tensors, weights = collect(self.network, self.average, self.optimizer), self._averaged()
-        randoms = cast("list[tuple[State, dict[str, Any]]]", gather_object([self._random.capture()]))
+        randoms = cast("list[tuple[State, dict[str, Any]]]", _across.gather_object([self._random.capture()]))
         facts = {
             "step": self.step,
             "processes": self.accelerator.num_processes,
@@ -471,10 +590,17 @@ class Trainer:
         }
         for rank, (states, _) in enumerate(randoms):
             tensors |= {f"random.{kind}.{rank}": v for kind, v in states.items()}
+        problem: OutputError | None = None
         if self.main:
             best = None if self.best is None else int(self.best["step"])
-            self.store.save(self.step, tensors, facts, best=best)
-        self._store_weights(weights, "weights.safetensors")
+            try:
+                self.store.save(self.step, tensors, facts, best=best)
+                self._store_weights(weights, "weights.safetensors")
+            except OutputError as error:
+                problem = error
+        problem = self._from_main(problem)  # so that all go on, or all stop
+        if problem is not None:
+            raise problem
 
     def _restore(self, found: Checkpoint) -> None:
         """Take the whole state of a checkpoint.
@@ -559,7 +685,7 @@ def _catching_signals(handler: Callable[[int, FrameType | None], None]) -> Gener
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, handler) for s in _SIGNALS}
     try:
         yield
     finally:
@@ -586,6 +712,15 @@ def _mean(sums: Sequence[Sequence[float]]) -> float:
     return total / count if count else 0.0
 
 
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Whether it is what a process hears when another one of the run has died."""
+    known = ("Connection closed by peer", "Connection reset", "Gloo", "gloo", "NCCL")
+    return type(error).__name__.startswith("Dist") or any(word in str(error) for word in known)
+
+
 def _psnr(restored: Tensor, clean: Tensor) -> float:
+    """In dB, at most 60; 0 where the network gave no numbers."""
     error = (restored - clean).square().mean().item()
+    if not math.isfinite(error):
+        return 0.0
     return min(60.0, -10 * math.log10(error)) if error > 0 else 60.0

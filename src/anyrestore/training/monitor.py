@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -42,21 +43,21 @@ class Journal:
         for name in (LOG, SCORES, SPEED):
             self._try(lambda name=name: _cut(self._path(name), step))
         self.events = _event_writer(folder / "tensorboard", step) if tensorboard else None
+        self._hook = threading.excepthook
+        if self.events is not None:
+            # TensorBoard writes in a thread, which prints a traceback when the disk is full; the error itself
+            # comes again from the next call.
+            threading.excepthook = self._quietly
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """One line, which begins with the step; numbers also go to TensorBoard."""
         line = json.dumps(record)
 
-        def write() -> None:
-            with self._path(name).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-                file.flush()
-                os.fsync(file.fileno())  # a checkpoint may follow, and the log must not be behind it
-
-        self._try(write)
-        if self.events is not None:
-            for key, value in _flat(record):
-                self.events.add_scalar(f"{name}/{key}", value, record["step"])
+        self._try(lambda: _append(self._path(name), line + "\n"))
+        for key, value in _flat(record):
+            self._event(
+                lambda to, key=key, value=value: to.add_scalar(f"{name}/{key}", value, record["step"])
+            )
 
     def sheet(self, step: int, rows: Sequence[Sequence[Tensor]]) -> None:
         """A picture of rows of images (3 h w) in [0, 1], all of one size: input, output, target."""
@@ -69,13 +70,26 @@ class Journal:
             store_bytes(image.encode(image.Picture(pixels=pixels), "png"), path, overwrite=True)
 
         self._try(write)
-        if self.events is not None:
-            self.events.add_image("samples", whole.cpu(), step)
+        self._event(lambda to: to.add_image("samples", whole.cpu(), step))
 
     def close(self) -> None:
         """Write what TensorBoard still buffers."""
-        if self.events is not None:
-            self.events.close()
+        self._event(lambda to: to.close())
+        threading.excepthook = self._hook
+
+    def _event(self, write: Callable[[Any], None]) -> None:
+        """Something for TensorBoard; after the first failure there is nothing more for it."""
+        if self.events is None:
+            return
+        try:
+            write(self.events)
+        except OSError as error:
+            self.events = None
+            self.tell(f"no more TensorBoard files in {self.folder} ({error}); training goes on")
+
+    def _quietly(self, args: Any) -> None:
+        if not isinstance(args.exc_value, OSError):
+            self._hook(args)
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.jsonl"
@@ -122,6 +136,19 @@ class Meter:
         }
         self.pause()
         return found
+
+
+def _append(path: Path, line: str) -> None:
+    """A whole line or nothing of it."""
+    with path.open("ab") as file:
+        size = file.tell()
+        try:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint may follow, and the log must not be behind it
+        except OSError:
+            os.ftruncate(file.fileno(), size)
+            raise
 
 
 def _cut(path: Path, step: int) -> None:

@@ -24,7 +24,7 @@ class RandomStates:
     """
 
     def __init__(self, seed: int, rank: int) -> None:
-        mixed = seed * 1_000_003 + rank
+        mixed = (seed * 1_000_003 + rank) % 2**63
         self._own: dict[str, Any] = {
             "torch": torch.Generator().manual_seed(mixed).get_state(),
             "numpy": np.random.RandomState(mixed % 2**32).get_state(),

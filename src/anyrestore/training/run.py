@@ -7,19 +7,26 @@ Sentences begin with the field's name, so that a reader can put its path before 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+import torch
 
 from anyrestore.data.mixtures import Mixture
 from anyrestore.errors import UsageError
 from anyrestore.training.reading import closest, fields_of, read
-from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG
+from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, create_model
 
 Balance = Literal["none", "log"]
 Precision = Literal["fp32", "bf16", "fp16"]
+
+_LARGEST_SEED = 2**31 - 1  # engines derive further seeds from it, which must fit too
+_ANY_NETWORK = 64  # no network of the zoo needs sides that are multiples of more
 
 
 def _positive(**numbers: float | None) -> None:
@@ -237,11 +244,12 @@ class Run:
         _positive(epochs=self.epochs)
         _at_least(1, steps=self.steps, accumulate=self.accumulate, patience=self.patience)
         _at_least(1, log_every=self.log_every)
-        if not 0 <= self.seed < 2**63:  # what a torch.Generator takes
-            raise UsageError(f"seed: expected a whole number from 0 to below 2^63, came {self.seed}")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise UsageError(f"seed: expected a whole number from 0 to {_LARGEST_SEED}, came {self.seed}")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UsageError(f"ema: expected none or a number from 0 to below 1, came {self.ema:g}")
         self._check_phases()
+        self._check_crops()
 
     def _check_phases(self) -> None:
         ends = [phase.until for phase in self.phases]
@@ -265,6 +273,26 @@ class Run:
                     f"phases.{i}.crop: expected at least 11 px for the window of MS-SSIM, came {phase.crop}"
                 )
 
+    def _check_crops(self) -> None:
+        """The network must take the crops; one of another version is not there to be asked."""
+        crops = {f"phases.{i}.crop": phase.crop for i, phase in enumerate(self.phases)}
+        if self.validation.every:
+            crops["validation.crop"] = self.validation.crop
+        for path, crop in crops.items():
+            if self.model.known and crop % _ANY_NETWORK:
+                multiple = _size_multiple(self.model.name, json.dumps(self.model.options))
+                if crop % multiple:
+                    raise UsageError(
+                        f"{path}: expected a multiple of {multiple} for {self.model.name}, came {crop}"
+                    )
+
     def to_json(self) -> dict[str, Any]:
         """As plain values (tuples, which JSON writes as lists, stay); configuration.from_json reads it."""
         return dataclasses.asdict(self)
+
+
+@functools.lru_cache(maxsize=32)
+def _size_multiple(name: str, options: str) -> int:
+    """What the sides of a network's images must be multiples of; ``options`` is JSON."""
+    with cast("Any", torch.random).fork_rng(devices=[]), torch.device("meta"):  # no memory, no work
+        return int(getattr(create_model(name, **json.loads(options)), "size_multiple", 1))

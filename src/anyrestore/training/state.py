@@ -44,7 +44,9 @@ def restore(tensors: Mapping[str, Tensor], network: nn.Module, average: State | 
             left.remove(prefix + key)
     # None before the first step; in one order on all processes, as placing is something they do together.
     moments = sorted({k.split(".", 2)[1] for k in left if k.startswith("optimizer.")})
-    for name, parameter in network.named_parameters() if moments else ():
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad or not moments:
+            continue
         state = dict[str, Tensor]()
         for key in moments:
             value = tensors[f"optimizer.{key}.{name}"]
