@@ -345,6 +345,24 @@ def test_crops_are_those_that_the_network_takes() -> None:
     assert through_json(foreign) == foreign
 
 
+UNKNOWN = {
+    "steps": "expected a setting like",
+    "=3": "expected a setting like",
+    "lr=1": "lr: no such field; a run has",
+    "optimizer.lrr=1": "optimizer.lrr: no such field; .*did you mean lr",
+    "optimizer.lr.x=1": "optimizer.lr.x: no such field; optimizer.lr is one value",
+    "model.rnk=1": "model.rnk: no such field; model has name, .*rank.*did you mean rank",
+    "model.options.rnk=1": "model.rnk: no such field",
+    "model.name=cea-l": "model.name: no network named 'cea-l'; there are",
+    "mixture=cdd12": "mixture: no mixture named 'cdd12'; .*did you mean cdd11",
+    "phases.2.crop=1": "phases.2: no such entry; phases has 0 to 1, until",
+    "phases.-1.crop=1": "phases.-1: no such entry",
+    "phases.corp=1": "phases.corp: no such entry; .*did you mean crop",
+    "mixture.parts.nois.weight=1": "mixture.parts.nois: no such entry; .*did you mean noise",
+    "mixture.parts.noise.wieght=1": "mixture.parts.noise.wieght: no such field; .*did you mean weight",
+}
+
+
 @pytest.mark.parametrize("setting", UNKNOWN)
 def test_unknown_names_are_refused(setting: str) -> None:
     with pytest.raises(UsageError, match=UNKNOWN[setting]):

@@ -118,8 +118,8 @@ class Trainer:
         self._check_batches()
         if run.schedule.warmup >= self.plan.epochs:
             self._tell(
-                f"the warm-up is {run.schedule.warmup:g} epochs and the run {self.plan.epochs:g}: the learning "
-                "rate stays below its peak"
+                f"the warm-up is {run.schedule.warmup:g} epochs and the run {self.plan.epochs:g}: "
+                "the learning rate stays below its peak"
             )
         validated = run.validation.every > 0 and run.validation.held_out > 0
         self.validation = (
