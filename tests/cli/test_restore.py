@@ -281,6 +281,8 @@ def test_signals_leave_nothing_behind(
     command: Any, tmp_path: Path, listing: Listing, monkeypatch: pytest.MonkeyPatch, struck: tuple[int, int]
 ) -> None:
     number, code = struck
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     class Struck(nn.Module):
         def forward(self, picture: torch.Tensor) -> torch.Tensor:
@@ -291,6 +293,7 @@ def test_signals_leave_nothing_behind(
     image.write(Picture(pixels=np.zeros((20, 20, 3), np.uint8)), tmp_path / "a.png")
     handler = signal.getsignal(signal.SIGTERM)
     done = command("restore", tmp_path / "a.png", "-o", f"{tmp_path}/out/")
+    signal.signal(signal.SIGINT, before)
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
     assert listing() == ["a.png"]
     assert signal.getsignal(signal.SIGTERM) is handler
