@@ -53,11 +53,11 @@ def _squares(x: Tensor) -> Tensor:
     return norm.square()
 
 
-class TransposedAttention(nn.Module):
-    """1x1 to q, k, v; depthwise 3x3; softmax(q k^T * temperature) over channels, applied to v; 1x1 out.
+class ChannelAttention(nn.Module):
+    """1x1 to q, k, v; depthwise 3x3; softmax(q k^T * temperature) over channels, applied to v.
 
-    The two halves can be called one after the other, so that a conditioning module may update
-    q, k or v between the pointwise projection and the depthwise convolution.
+    The parts can be called one after the other, so that a conditioning module may update q, k or v between
+    the pointwise projection and the depthwise convolution, or after it.
 
     Args:
         channels: width c; must be a multiple of ``heads``.
@@ -76,15 +76,34 @@ class TransposedAttention(nn.Module):
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.to_qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.depthwise = nn.Conv2d(3 * channels, 3 * channels, 3, padding=1, groups=3 * channels, bias=False)
-        self.to_out = nn.Conv2d(channels, channels, 1, bias=False)
 
     def project(self, x: Features) -> tuple[Tensor, Tensor, Tensor]:
         """Return the pointwise projections q, k, v, each (b c h w), before the depthwise convolution."""
         q, k, v = self.to_qkv(x).chunk(3, dim=1)
         return q, k, v
 
+    def refine(self, q: Features, k: Features, v: Features) -> tuple[Tensor, Tensor, Tensor]:
+        """Depthwise 3x3 on q, k, v."""
+        q, k, v = self.depthwise(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)
+        return q, k, v
+
+    def split_heads(self, x: Features) -> Float[Tensor, "b k d n"]:
+        """(b c h w) -> (b k d n), d = c/k channels a head and n pixels."""
+        return x.reshape(x.shape[0], self.heads, -1, x.shape[-2] * x.shape[-1])
+
+    def mix(
+        self,
+        q: Float[Tensor, "b k d n"],
+        k: Float[Tensor, "b k d n"],
+        v: Float[Tensor, "b k d n"],
+        similarity: Similarity | None = None,
+    ) -> Float[Tensor, "b k d n"]:
+        """Every channel of q takes a weighted mean of the channels of v."""
+        seen: Similarity = self.similarity(q, k) if similarity is None else similarity
+        return torch.softmax(seen.cosine() * self.temperature, dim=-1) @ v
+
     def attend(self, q: Features, k: Features, v: Features, similarity: Similarity | None = None) -> Features:
-        """Mix channels: depthwise 3x3 on q, k, v, then attention over channels and the 1x1 output.
+        """Depthwise 3x3 on q, k, v, then attention over channels.
 
         Args:
             q: queries (b c h w), likewise k and v.
@@ -92,14 +111,27 @@ class TransposedAttention(nn.Module):
             v: values.
             similarity: of the whole picture that this is a part of; None for the part's own.
         """
-        batch, _, height, width = q.shape
-        heads = (batch, self.heads, -1, height * width)
-        q, k, v = self.depthwise(torch.cat([q, k, v], dim=1)).chunk(3, dim=1)
-        q, k, v = q.reshape(heads), k.reshape(heads), v.reshape(heads)  # b k d n
-        seen: Similarity = self.similarity(q, k) if similarity is None else similarity
-        attention = torch.softmax(seen.cosine() * self.temperature, dim=-1)
-        return self.to_out((attention @ v).reshape(batch, -1, height, width))
+        q, k, v = self.refine(q, k, v)
+        mixed: Tensor = self.mix(self.split_heads(q), self.split_heads(k), self.split_heads(v), similarity)
+        return mixed.reshape(q.shape)
 
     def forward(self, x: Features, similarity: Similarity | None = None) -> Features:
         """Attention of ``x`` (b c h w) to itself, same shape out; ``similarity`` as in :meth:`attend`."""
         return self.attend(*self.project(x), similarity)
+
+
+class TransposedAttention(ChannelAttention):
+    """Restormer's MDTA: :class:`ChannelAttention`, then a 1x1 convolution.
+
+    Args:
+        channels: width c; must be a multiple of ``heads``.
+        heads: number k of heads.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__(channels, heads)
+        self.to_out = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def attend(self, q: Features, k: Features, v: Features, similarity: Similarity | None = None) -> Features:
+        """As :meth:`ChannelAttention.attend`, then the 1x1 output."""
+        return self.to_out(super().attend(q, k, v, similarity))

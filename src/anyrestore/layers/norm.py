@@ -1,6 +1,6 @@
-"""LayerNorm over channels, in Restormer's bias-free form (arXiv 2111.09881).
+"""LayerNorm over channels, plain and in Restormer's bias-free form (arXiv 2111.09881).
 
-Unusual: the mean is *not* subtracted; the features are only divided by their standard deviation.
+Unusual: the bias-free form does *not* subtract the mean; it only divides by the standard deviation.
 """
 
 from __future__ import annotations
@@ -30,3 +30,24 @@ class BiasFreeLayerNorm(nn.Module):
         mean = x.mean(dim=1, keepdim=True)
         variance = (x.square().mean(dim=1, keepdim=True) - mean.square()).clamp_min(0.0)
         return x * torch.rsqrt(variance + self.eps) * self.weight[:, None, None]
+
+
+class LayerNorm(nn.Module):
+    """``y = weight * (x - mean(x)) / sqrt(var(x) + eps) + bias`` over channels.
+
+    Args:
+        channels: width c of the features.
+        eps: added to the variance; 1e-5 in Restormer, 1e-6 in NAFNet (arXiv 2204.04676).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Features) -> Features:
+        """Normalise every pixel of ``x`` (b c h w) over its channels."""
+        x = x - x.mean(dim=1, keepdim=True)
+        scale = torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.eps)
+        return x * scale * self.weight[:, None, None] + self.bias[:, None, None]

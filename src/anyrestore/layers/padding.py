@@ -37,3 +37,17 @@ def pad_to_multiple(image: Features, multiple: int) -> tuple[Float[Tensor, "b c 
 def crop_to(image: Features, size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
     """Undo :func:`pad_to_multiple`: keep the upper left ``size`` = (height, width)."""
     return image[..., : size[0], : size[1]]
+
+
+def check_multiple(image: Features, multiple: int) -> None:
+    """Refuse an image (b c h w) whose sides are not multiples of ``multiple``.
+
+    Raises:
+        ValueError: they are not.
+    """
+    height, width = image.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"expected height and width to be multiples of {multiple}, came {height} x {width}; "
+            "pad with anyrestore.layers.padding.pad_to_multiple, or use anyrestore.Restorer"
+        )

@@ -1,6 +1,8 @@
-"""The Restormer transformer block (arXiv 2111.09881): pre-norm attention, then pre-norm feed-forward."""
+"""The Restormer transformer block (arXiv 2111.09881): pre-norm attention and feed-forward; stages of it."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
@@ -11,13 +13,27 @@ from anyrestore.types import Features
 
 
 class TransformerBlock(nn.Module):
-    """``x + MDTA(norm(x))``, then ``x + GDFN(norm(x))``; (b c h w) in and out."""
+    """``x + MDTA(norm(x))``, then ``x + GDFN(norm(x))``; (b c h w) in and out.
 
-    def __init__(self, channels: int, heads: int, expansion: float = 2.0) -> None:
+    Args:
+        channels: width c.
+        heads: heads of the attention.
+        expansion: of the feed-forward network.
+        norm: makes a norm from a width.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        expansion: float = 2.0,
+        *,
+        norm: Callable[[int], nn.Module] = BiasFreeLayerNorm,
+    ) -> None:
         super().__init__()
-        self.norm_attention = BiasFreeLayerNorm(channels)
+        self.norm_attention = norm(channels)
         self.attention = TransposedAttention(channels, heads)
-        self.norm_feedforward = BiasFreeLayerNorm(channels)
+        self.norm_feedforward = norm(channels)
         self.feedforward = GatedFeedForward(channels, expansion)
 
     def forward(self, x: Features, similarity: Similarity | None = None) -> Features:
@@ -29,3 +45,13 @@ class TransformerBlock(nn.Module):
         """
         x = x + self.attention(self.norm_attention(x), similarity)
         return x + self.feedforward(self.norm_feedforward(x))
+
+
+class TransformerStage(nn.ModuleList):
+    """Transformer blocks one after another; (b c h w) in and out."""
+
+    def forward(self, x: Features, similarities: Sequence[Similarity] | None = None) -> Features:
+        """Return the last block's output; ``similarities[i]``, if given, goes to block i."""
+        for i, block in enumerate(self):
+            x = block(x, None if similarities is None else similarities[i])
+        return x

@@ -1,0 +1,64 @@
+"""Statistics of a whole picture from its tiles, for layers that look at the whole image.
+
+Such a layer keeps what it sees in a submodule of its own (the similarity of channels, a mean over the pixels)
+whose outputs can be merged over tiles. Forward hooks read them off; the model itself knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+
+class Shared(NamedTuple):
+    """A submodule whose output is a statistic, and how those of several tiles become one."""
+
+    module: nn.Module
+    merge: Callable[[list[Any]], Any]
+
+
+def share_statistics(
+    model: nn.Module, shared: Sequence[Shared], tiles: Iterable[Tensor], rounds: int = 2
+) -> list[Any]:
+    """The merged statistics of every submodule over all tiles, in the order of ``shared``.
+
+    Each is exact for the features that it is given; in the first round those were made by every tile on its
+    own, in the next ones with what the round before has found.
+
+    Args:
+        model: is called with every tile.
+        shared: submodules of it, each called once in a forward pass.
+        tiles: images of one picture; sizes may differ.
+        rounds: passes over the tiles, at least 1.
+    """
+    parts = list(tiles)
+    found: list[Any] = [None] * len(shared)
+    for _ in range(rounds):
+        seen = [list[Any]() for _ in shared]
+        with ExitStack() as hooks:
+            for (module, _merge), into, given in zip(shared, seen, found, strict=True):
+                hooks.callback(module.register_forward_hook(_store(into, given)).remove)
+            for part in parts:
+                model(part)
+        found = [merge(into) for (_module, merge), into in zip(shared, seen, strict=True)]
+    return found
+
+
+def _store(into: list[Any], given: object) -> Callable[..., object]:
+    """A hook that stores a module's output, and replaces it unless ``given`` is None.
+
+    It hears only the thread that made it: others may be using the same model.
+    """
+    owner = threading.get_ident()
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
+        if threading.get_ident() != owner:
+            return None
+        into.append(output)
+        return given
+
+    return hook
