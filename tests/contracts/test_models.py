@@ -8,8 +8,13 @@ from torch import nn
 
 from anyrestore.layers.padding import crop_to, pad_to_multiple
 from anyrestore.zoo import create_model
+from anyrestore.zoo.catalog import ARCHITECTURES
 
-SMALLEST = {"cea": ("tiny", {}), "cea at half resolution": ("tiny", {"stem_scale": 2})}
+SMALLEST: dict[str, tuple[str, dict[str, int]]] = {
+    "cea": ("tiny", {}),
+    "cea at half resolution": ("tiny", {"stem_scale": 2}),
+    **{name: (f"{name}-tiny", {}) for name in ARCHITECTURES if name != "cea"},
+}
 
 
 @pytest.fixture(params=SMALLEST, scope="module")

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from anyrestore.architectures import cea
+from anyrestore.architectures import anyir, cea, exda, instructir, moce, nafnet, promptir, restormer
 from anyrestore.errors import ModelError
 
 
@@ -41,7 +41,16 @@ class Architecture:
     presets: Mapping[str, Any]  # configs by name
 
 
-ARCHITECTURES = {"cea": Architecture(cea.CEA, cea.Config, cea.PRESETS)}
+ARCHITECTURES = {
+    "cea": Architecture(cea.CEA, cea.Config, cea.PRESETS),
+    "exda": Architecture(exda.ExDA, exda.Config, exda.PRESETS),
+    "anyir": Architecture(anyir.AnyIR, anyir.Config, anyir.PRESETS),
+    "moce": Architecture(moce.MoCE, moce.Config, moce.PRESETS),
+    "restormer": Architecture(restormer.Restormer, restormer.Config, restormer.PRESETS),
+    "nafnet": Architecture(nafnet.NAFNet, nafnet.Config, nafnet.PRESETS),
+    "promptir": Architecture(promptir.PromptIR, promptir.Config, promptir.PRESETS),
+    "instructir": Architecture(instructir.InstructIR, instructir.Config, instructir.PRESETS),
+}
 
 CATALOG: dict[str, Entry] = {
     entry.name: entry
@@ -83,6 +92,28 @@ CATALOG: dict[str, Entry] = {
         Entry(name="cea-s", architecture="cea", parameters=9_711_526, gmac=27.349),
         Entry(name="cea", architecture="cea", parameters=21_630_134, gmac=59.963),
         Entry(name="tiny", architecture="cea", parameters=198_551, gmac=0.675),
+        Entry(name="exda-t", architecture="exda", parameters=5_834_340, gmac=26.816),
+        Entry(name="exda-s", architecture="exda", parameters=10_046_462, gmac=46.834),
+        Entry(name="exda-b", architecture="exda", parameters=22_420_752, gmac=109.208),
+        Entry(name="exda-tiny", architecture="exda", parameters=147_419, gmac=0.973),
+        # 5,736,376 and 8,513,436 in the authors' code, which has temperatures that it never reads.
+        Entry(name="anyir-t", architecture="anyir", parameters=5_735_759, gmac=26.253),
+        Entry(name="anyir-s", architecture="anyir", parameters=8_512_600, gmac=39.185),
+        Entry(name="anyir-tiny", architecture="anyir", parameters=132_167, gmac=0.818),
+        # With the costliest expert in every block; with the cheapest 32.5 and 70.9.
+        Entry(name="moce-s", architecture="moce", parameters=11_477_752, gmac=36.587),
+        Entry(name="moce", architecture="moce", parameters=25_353_796, gmac=79.563),
+        Entry(name="moce-tiny", architecture="moce", parameters=247_416, gmac=0.958),
+        Entry(name="restormer", architecture="restormer", parameters=26_126_644, gmac=118.582),
+        Entry(name="restormer-tiny", architecture="restormer", parameters=208_225, gmac=1.063),
+        Entry(name="nafnet", architecture="nafnet", parameters=17_111_907, gmac=12.217),
+        Entry(name="nafnet-denoise", architecture="nafnet", parameters=29_159_715, gmac=12.285),
+        Entry(name="nafnet-tiny", architecture="nafnet", parameters=75_355, gmac=0.221),
+        # 35,592,263 in the public code, which makes 215,296 that it never uses.
+        Entry(name="promptir", architecture="promptir", parameters=35_376_967, gmac=132.23),
+        Entry(name="promptir-tiny", architecture="promptir", parameters=288_526, gmac=1.29),
+        Entry(name="instructir", architecture="instructir", parameters=15_843_363, gmac=12.378),
+        Entry(name="instructir-tiny", architecture="instructir", parameters=126_875, gmac=0.362),
     )
 }
 
