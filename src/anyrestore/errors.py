@@ -74,7 +74,8 @@ class OutputError(AnyRestoreError):
 class ModelError(AnyRestoreError):
     """A model could not be found, built or loaded.
 
-    Codes: ``unknown_model``, ``bad_weights``, and others of the model rooms.
+    Codes: ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that holds more
+    than tensors), and others of the model rooms.
     """
 
     default_code = "model"

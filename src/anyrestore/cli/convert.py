@@ -1,0 +1,50 @@
+"""`anyrestore convert`: weights of a public repository as a file that `--model` takes; none of it is run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anyrestore.cli import terminal
+from anyrestore.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from anyrestore.cli.options import Subparsers
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Declare the verb's options."""
+    parser = subparsers.add_parser("convert", help="read weights of a public repository", description=__doc__)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt, .pth or .ckpt file")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the .safetensors file to write"
+    )
+    parser.add_argument(
+        "--architecture", metavar="NAME", help="what the weights are of (default: what their names tell)"
+    )
+    parser.add_argument("--half", action="store_true", help="store float16, half the size (default: float32)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a result that exists")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert one file and say what it was."""
+    import torch  # noqa: PLC0415
+
+    from anyrestore.benchmark.cost import count_parameters  # noqa: PLC0415
+    from anyrestore.zoo.convert.files import convert_file  # noqa: PLC0415
+    from anyrestore.zoo.weights import save_weights  # noqa: PLC0415
+
+    if args.output.suffix != ".safetensors":
+        raise UsageError(f"expected an output that ends in .safetensors, came {args.output}")
+    if args.output.exists() and not args.overwrite:
+        raise OutputError(f"{args.output} exists; choose another name, or --overwrite", code="output_exists")
+    model = convert_file(args.checkpoint, args.architecture)
+    dtype = torch.float16 if args.half else torch.float32
+    save_weights(model, args.output, dtype=dtype, notes=f"converted from {args.checkpoint.name}")
+    terminal.say(
+        f"{terminal.escape(args.output)}: {type(model).__name__}, {count_parameters(model):,} parameters; "
+        "the licence of the weights is the one they came with"
+    )
+    return terminal.OK
