@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyrestore.cli.options import positive, quality, tile_side
+from anyrestore.cli.terminal import complain
+from anyrestore.errors import UsageError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from anyrestore.cli.options import Subparsers
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -25,6 +29,18 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="a file or a folder (default, for one picture: NAME.restored.EXT)",
     )
     parser.add_argument("--model", metavar="NAME", help="a model's name, or a .safetensors file")
+    parser.add_argument(
+        "--instruction",
+        metavar="WORDS",
+        help='what to do, for a model that takes instructions: "it is too dark and there is rain on it"',
+    )
+    parser.add_argument(
+        "--instruction-head",
+        metavar="FILE",
+        type=Path,
+        help="the text head that the model was trained with (default: the one that ships)",
+    )
+    parser.add_argument("--weights", metavar="FILE", type=Path, help="a .safetensors file, for --model")
     parser.add_argument(
         "--tile",
         metavar="auto|off|N",
@@ -52,7 +68,20 @@ def run(args: argparse.Namespace) -> int:
 
     jobs = batch.plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
     batch.check_places(jobs)
-    restorer = Restorer(args.model, device=args.device, tile=args.tile, threads=args.threads, progress=None)
+    restorer = Restorer(
+        _model(args.model, args.weights),
+        device=args.device,
+        tile=args.tile,
+        threads=args.threads,
+        instruction=args.instruction,
+        instruction_head=args.instruction_head,
+        progress=None,
+    )
+    if restorer.takes_instruction and args.instruction is None:
+        raise UsageError('this model does what it is told; say it, for example: --instruction "too dark"')
+    if restorer.understood:
+        heard = ", ".join(f"{task} {share:.0%}" for task, share in restorer.understood.items() if share > 0.1)
+        complain(f"understood: {heard}")
     results = batch.run_jobs(
         jobs,
         restorer,
@@ -62,3 +91,20 @@ def run(args: argparse.Namespace) -> int:
         max_pixels=args.max_pixels,
     )
     return follow(results, len(jobs), debug=args.debug)
+
+
+def _model(name: str | None, weights: Path | None) -> str | nn.Module | None:
+    """What the two options ask for: a name, a file's network, or nothing in particular."""
+    if weights is None:
+        return name
+    from anyrestore import zoo  # noqa: PLC0415
+    from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG  # noqa: PLC0415
+
+    model = zoo.load_model(weights)
+    if name is not None:
+        if name not in CATALOG:
+            raise UsageError(f"--model: expected one of {', '.join(CATALOG)} beside --weights, came {name!r}")
+        architecture = CATALOG[name].architecture
+        if not isinstance(model, ARCHITECTURES[architecture].model):
+            raise UsageError(f"--weights: expected those of {architecture}, {weights} holds others")
+    return model

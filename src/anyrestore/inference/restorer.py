@@ -7,7 +7,7 @@ beside the picture itself and its result the memory does not grow with the heigh
 
 Unusual: attention in these models looks at the whole image, so a tile by itself is not restored as it would
 be inside the picture. A model with `share` computes its condition once, from a sample of the picture, and
-every tile is run with it.
+every tile is run with it. An instruction in words is such a condition too, the same for every picture.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from anyrestore.inference import memory
 from anyrestore.inference.tiling import Span, Tile, blend, plan, windows
 from anyrestore.inference.transparency import conceal
 from anyrestore.layers.padding import pad_to_multiple
+from anyrestore.text.instructions import Instructions
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SHARE_SIDE = 256
@@ -57,12 +58,19 @@ class Restorer:
         threads: CPU threads for torch, for the whole process; None leaves them as they are.
         share: "auto" computes the model's condition once for all tiles of a picture, where the model can;
             "off" lets every tile see itself only.
+        instruction: what to do, in words, for a model that takes instructions, for example "it is too dark".
+        instruction_head: the file of the text head that the model was trained with; None for the one that
+            ships.
         progress: True for a progress bar on stderr for what takes more than a second, None for one where
             stderr is a terminal, False for none.
 
     Raises:
-        UsageError: an option is out of its range, or the device is not there.
-        ModelError: the model is not known or its weights cannot be used.
+        UsageError: an option is out of its range, the device is not there, or the model takes no instruction.
+        ModelError: the model is not known or its weights cannot be used, or the sentence encoder is not
+            installed (code `no_encoder`).
+
+    Attributes:
+        understood: the probability of every task in the instruction, the likeliest first; empty without one.
     """
 
     def __init__(
@@ -74,6 +82,8 @@ class Restorer:
         overlap: int | None = None,
         threads: int | None = None,
         share: str = "auto",
+        instruction: str | None = None,
+        instruction_head: Path | None = None,
         progress: bool | None = False,
     ) -> None:
         if tile not in ("auto", "off") if isinstance(tile, str) else tile < 1:
@@ -98,6 +108,13 @@ class Restorer:
         module = model if isinstance(model, nn.Module) else zoo.load_model(model)
         self.model = module.to(self.device).eval()
         self.size_multiple = int(getattr(module, "size_multiple", 1))
+        self.understood = dict[str, float]()
+        self._instruction = None if instruction is None else self._listen(instruction, instruction_head)
+
+    @property
+    def takes_instruction(self) -> bool:
+        """Whether the model can be told what to do."""
+        return hasattr(self.model, "instruction_width")
 
     @overload
     def __call__(self, source: str | Path | Picture) -> Picture: ...
@@ -134,6 +151,21 @@ class Restorer:
         if isinstance(source, Tensor):
             return self._tensor(source)
         raise TypeError(f"expected a path, a Picture, a NumPy array or a tensor, got {type(source).__name__}")
+
+    def _listen(self, instruction: str, head: Path | None) -> Tensor:
+        """The instruction's vector (1 d); what it was taken for goes to `understood`."""
+        if not self.takes_instruction:
+            name = type(self.model).__name__
+            raise UsageError(f"instruction: {name} finds out by itself what to do; use instructir, or none")
+        instructions = Instructions(head)
+        meaning = instructions([instruction])
+        width, expected = meaning.vectors.shape[1], self.model.instruction_width
+        if width != expected:
+            raise ModelError(
+                f"the model takes instructions of {expected} numbers, the text head gives {width}"
+            )
+        self.understood = instructions.name_tasks(meaning)
+        return meaning.vectors.to(self.device)
 
     def _picture(self, picture: Picture) -> Picture:
         return dataclasses.replace(picture, pixels=self._pixels(picture.pixels, picture.alpha))
@@ -272,7 +304,7 @@ class Restorer:
             side = min(SHARE_SIDE, tiles[0].rows.size, tiles[0].columns.size)
             sample = windows(*padded, side, SHARE_PER_AXIS, self.size_multiple)
         with torch.inference_mode(), self._bar(len(tiles) + len(sample)):
-            condition = None if share is None else share(load(tile) for tile in sample)
+            condition = self._instruction if share is None else share(load(tile) for tile in sample)
 
             def run(tile: Tile) -> Tensor:
                 return self.model(load(tile)) if condition is None else self.model(load(tile), condition)
