@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -15,7 +16,7 @@ import torch
 from anyrestore.errors import DataError, OutputError
 from anyrestore.training.configuration import change, from_json
 from anyrestore.training.recipes import RECIPES
-from anyrestore.training.run import Run
+from anyrestore.training.run import Model, Run
 
 
 class Engine:
@@ -49,6 +50,15 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
     return engine
 
 
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe, exda-x@aio3, for a network of another version."""
+    base = RECIPES["exda-t@aio3"]()
+    run = dataclasses.replace(base, name="exda-x@aio3", model=Model(name="exda-x"))
+    monkeypatch.setitem(RECIPES, "exda-x@aio3", lambda: run)
+
+
+@pytest.mark.usefixtures("later")
 def test_the_list_shows_every_recipe_and_marks_networks_to_come(command: Any) -> None:
     done = command("train", "--list")
     assert done.code == 0
@@ -57,9 +67,9 @@ def test_the_list_shows_every_recipe_and_marks_networks_to_come(command: Any) ->
     row = " ".join(rows["cea-s@cdd11"].split())
     assert row == "cea-s@cdd11 cdd11 200 epochs 64 x 128 px adam 0.0002 l1 + 0.1 fourier"
     moce = " ".join(rows["moce@aio5"].split())
-    assert moce.startswith(
-        "moce@aio5 * moce-aio5 120 epochs 32 x 128 px adamw 0.0002 l1 + 0.1 fourier + 0.005"
-    )
+    assert moce.startswith("moce@aio5 moce-aio5 120 epochs 32 x 128 px adamw 0.0002 l1 + 0.1 fourier + 0.005")
+    missing = " ".join(rows["exda-x@aio3"].split())
+    assert missing.startswith("exda-x@aio3 * promptir-aio3 130 epochs")
     ours = " ".join(rows["cea-t-composite"].split())
     assert "25000 steps 8 x 64 px, 4 x 128 px adam 0.001 l1 + 0.1 fourier, log balance" in ours
     assert "no such network" in done.out.splitlines()[-1]
@@ -143,8 +153,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no folders": (["cea-s@aio3"], "expected --data DIR and --out DIR"),
     "unknown field": (["cea-s@aio3", "--set", "optimizer.lrr=1"], "optimizer.lrr: no such field"),
     "no network": (
-        ["exda-t@aio3", "--data", "d", "--out", "o"],
-        "this version has no network exda-t; --set model.name=cea-s trains another",
+        ["exda-x@aio3", "--data", "d", "--out", "o"],
+        "this version has no network exda-x; --set model.name=cea-s trains another",
     ),
     "workers": (
         ["cea-s@aio3", "--workers", "-1"],
@@ -166,6 +176,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
 }
 
 
+@pytest.mark.usefixtures("later")
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_commands(command: Any, engine: Engine, case: str) -> None:
     arguments, sentence = WRONG[case]
