@@ -34,10 +34,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from anyrestore.conditioning.frequency_fusion import Fusion, Repeat, SpatialFrequencyFusion
 from anyrestore.conditioning.gated_adaptation import (
@@ -51,7 +51,8 @@ from anyrestore.conditioning.gated_adaptation import (
 from anyrestore.layers.attention import ChannelAttention, Similarity, add_similarities
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import LayerNorm
-from anyrestore.layers.sharing import Shared, share_statistics
+from anyrestore.layers.sharing import Shared, share_blocks
+from anyrestore.layers.transformer import ReducingStage
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image
 
@@ -155,21 +156,6 @@ class AnyIRBlock(nn.Module):
         return x + self.feedforward(self.norm_feedforward(x))
 
 
-class Stage(nn.Module):
-    """Blocks one after another; then, where ``out`` is given, a 1x1 to as many channels."""
-
-    def __init__(self, blocks: Iterable[nn.Module], channels: int, out: int | None = None) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.reduce = nn.Identity() if out is None else nn.Conv2d(channels, out, 1, bias=False)
-
-    def forward(self, x: Features, condition: Sequence[BlockCondition] | None = None) -> Tensor:
-        """(b c h w) -> (b out h w); ``condition[i]``, where given, goes to block i."""
-        for i, block in enumerate(self.blocks):
-            x = block(x, None if condition is None else condition[i])
-        return self.reduce(x)
-
-
 class AnyIR(nn.Module):
     """AnyIR. ``model(image) -> image``; height and width must be multiples of ``size_multiple``."""
 
@@ -177,9 +163,9 @@ class AnyIR(nn.Module):
         super().__init__()
         self.config = config
 
-        def stage(channels: int, level: int, depth: int, out: int | None = None) -> Stage:
+        def stage(channels: int, level: int, depth: int, out: int | None = None) -> ReducingStage:
             blocks = [AnyIRBlock(channels, config.heads[level], config) for _ in range(depth)]
-            return Stage(blocks, channels, out)
+            return ReducingStage(blocks, channels, out)
 
         def encoder(channels: int, level: int) -> nn.Module:
             if level == UNet.levels - 1:
@@ -218,7 +204,7 @@ class AnyIR(nn.Module):
         Args:
             tiles: tensors (1 3 h w) of one picture; sizes may differ.
             rounds: passes over the tiles, at least 1; see
-                :func:`~anyrestore.layers.sharing.share_statistics`.
+                :func:`~anyrestore.layers.sharing.share_blocks`.
 
         Returns:
             To be given to every tile as ``condition``.
@@ -227,6 +213,4 @@ class AnyIR(nn.Module):
             [block.statistics for block in cast("Iterable[AnyIRBlock]", stage.blocks)]
             for stage in self.unet.stages
         ]
-        shared = [one for stage in stages for block in stage for one in block]
-        merged: Any = iter(share_statistics(self, shared, tiles, rounds))
-        return [[BlockCondition(*(next(merged) for _ in block)) for block in stage] for stage in stages]
+        return share_blocks(self, stages, BlockCondition, tiles, rounds)

@@ -20,11 +20,10 @@ Unusual here: ``stem_scale = 2`` (ours, for CPUs) runs the whole U-Net at half t
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +37,7 @@ from anyrestore.conditioning.hyper_adapter import (
 )
 from anyrestore.conditioning.low_rank import LowRankAssembly, rank_norm
 from anyrestore.layers.attention import Similarity, add_similarities
+from anyrestore.layers.sharing import listener
 from anyrestore.layers.transformer import TransformerBlock
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image
@@ -260,8 +260,8 @@ class CEA(nn.Module):
                     for target, assembly in getattr(block, "assembly", {}).items():
                         name = f"decoder.{i}.{j}.{target}"
                         maps[name], shapes[name] = [], []
-                        _hook(hooks, assembly, _store(shapes[name]))
-                        _hook(hooks, assembly.routing, _store(maps[name]))
+                        _hook(hooks, assembly, listener(shapes[name]))
+                        _hook(hooks, assembly.routing, listener(maps[name]))
             self(image)
         return {name: found[0].unflatten(-1, shapes[name][0].shape[-2:]) for name, found in maps.items()}
 
@@ -287,27 +287,11 @@ def _listen(
     given: BlockCondition,
 ) -> None:
     """Store what the block's attention and adapter see, and let them go on with what is given."""
-    _hook(stack, cast("TransformerBlock", block).attention.similarity, _store(into[0], given.similarity))
+    _hook(stack, cast("TransformerBlock", block).attention.similarity, listener(into[0], given.similarity))
     adapter = getattr(block, "adapter", None)
     if isinstance(adapter, HyperAdapter):
-        _hook(stack, adapter.generator, _store(into[1]))
-        _hook(stack, adapter, _store([], given.factors))
-
-
-def _store(into: list[Any], replacement: object = None) -> Callable[..., object]:
-    """A forward hook that stores a module's output, and replaces it unless the replacement is None.
-
-    It hears only the thread that made it: others may be using the same model.
-    """
-    owner = threading.get_ident()
-
-    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
-        if threading.get_ident() != owner:
-            return None
-        into.append(output)
-        return replacement
-
-    return hook
+        _hook(stack, adapter.generator, listener(into[1]))
+        _hook(stack, adapter, listener([], given.factors))
 
 
 def _hook(stack: ExitStack, module: nn.Module, hook: Callable[..., object]) -> None:

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,8 @@ from anyrestore.conditioning.spatial_tokens import Mass, SpatialTokens, merge_ma
 from anyrestore.layers.attention import Similarity, TransposedAttention, add_similarities
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import LayerNorm
-from anyrestore.layers.sharing import Shared, share_statistics
+from anyrestore.layers.sharing import Shared, share_blocks
+from anyrestore.layers.transformer import ReducingStage
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image
 
@@ -228,21 +229,6 @@ class ExDABlock(nn.Module):
         return x + self.feedforward(self.norm_feedforward(x))
 
 
-class Stage(nn.Module):
-    """Blocks one after another; then, where ``out`` is given, a 1x1 to as many channels."""
-
-    def __init__(self, blocks: Iterable[nn.Module], channels: int, out: int | None = None) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-        self.reduce = nn.Identity() if out is None else nn.Conv2d(channels, out, 1, bias=False)
-
-    def forward(self, x: Features, condition: Sequence[BlockCondition] | None = None) -> Tensor:
-        """(b c h w) -> (b out h w); ``condition[i]``, where given, goes to block i."""
-        for i, block in enumerate(self.blocks):
-            x = block(x, None if condition is None else condition[i])
-        return self.reduce(x)
-
-
 class ExDA(nn.Module):
     """ExDA. ``model(image) -> image``; height and width must be multiples of ``size_multiple``."""
 
@@ -250,10 +236,12 @@ class ExDA(nn.Module):
         super().__init__()
         self.config = config
 
-        def stage(channels: int, level: int, depth: int, *, decoder: bool, out: int | None = None) -> Stage:
+        def stage(
+            channels: int, level: int, depth: int, *, decoder: bool, out: int | None = None
+        ) -> ReducingStage:
             heads = config.heads[level]
             blocks = [ExDABlock(channels, heads, config, decoder=decoder) for _ in range(depth)]
-            return Stage(blocks, channels, out)
+            return ReducingStage(blocks, channels, out)
 
         def encoder(channels: int, level: int) -> nn.Module:
             if level == UNet.levels - 1:
@@ -292,7 +280,7 @@ class ExDA(nn.Module):
         Args:
             tiles: tensors (1 3 h w) of one picture; sizes may differ.
             rounds: passes over the tiles, at least 1; see
-                :func:`~anyrestore.layers.sharing.share_statistics`.
+                :func:`~anyrestore.layers.sharing.share_blocks`.
 
         Returns:
             To be given to every tile as ``condition``.
@@ -301,6 +289,4 @@ class ExDA(nn.Module):
             [block.statistics for block in cast("Iterable[ExDABlock]", stage.blocks)]
             for stage in self.unet.stages
         ]
-        shared = [one for stage in stages for block in stage for one in block]
-        merged: Any = iter(share_statistics(self, shared, tiles, rounds))
-        return [[BlockCondition(*(next(merged) for _ in block)) for block in stage] for stage in stages]
+        return share_blocks(self, stages, BlockCondition, tiles, rounds)

@@ -41,15 +41,15 @@ def share_statistics(
         seen = [list[Any]() for _ in shared]
         with ExitStack() as hooks:
             for (module, _merge), into, given in zip(shared, seen, found, strict=True):
-                hooks.callback(module.register_forward_hook(_store(into, given)).remove)
+                hooks.callback(module.register_forward_hook(listener(into, given)).remove)
             for part in parts:
                 model(part)
         found = [merge(into) for (_module, merge), into in zip(shared, seen, strict=True)]
     return found
 
 
-def _store(into: list[Any], given: object) -> Callable[..., object]:
-    """A hook that stores a module's output, and replaces it unless ``given`` is None.
+def listener(into: list[Any], given: object = None) -> Callable[..., object]:
+    """A forward hook that stores a module's output, and replaces it unless ``given`` is None.
 
     It hears only the thread that made it: others may be using the same model.
     """
@@ -62,3 +62,16 @@ def _store(into: list[Any], given: object) -> Callable[..., object]:
         return given
 
     return hook
+
+
+def share_blocks(
+    model: nn.Module,
+    stages: Sequence[Sequence[Sequence[Shared]]],
+    condition: Callable[..., Any],
+    tiles: Iterable[Tensor],
+    rounds: int = 2,
+) -> list[list[Any]]:
+    """:func:`share_statistics` of blocks in stages: ``condition(*statistics)`` of every block, per stage."""
+    shared = [one for stage in stages for block in stage for one in block]
+    merged = iter(share_statistics(model, shared, tiles, rounds))
+    return [[condition(*(next(merged) for _ in block)) for block in stage] for stage in stages]

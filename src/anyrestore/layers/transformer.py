@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from anyrestore.layers.attention import Similarity, TransposedAttention
 from anyrestore.layers.feedforward import GatedFeedForward
@@ -55,3 +56,24 @@ class TransformerStage(nn.ModuleList):
         for i, block in enumerate(self):
             x = block(x, None if similarities is None else similarities[i])
         return x
+
+
+class ReducingStage(nn.Module):
+    """Blocks one after another, each with a condition of its own; then, where asked for, a 1x1.
+
+    Args:
+        blocks: called as ``block(x, condition or None)``.
+        channels: width c of the blocks.
+        out: channels after the 1x1; None leaves it out.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module], channels: int, out: int | None = None) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.reduce = nn.Identity() if out is None else nn.Conv2d(channels, out, 1, bias=False)
+
+    def forward(self, x: Features, conditions: Sequence[Any] | None = None) -> Tensor:
+        """(b c h w) -> (b out h w); ``conditions[i]``, where given, goes to block i."""
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if conditions is None else conditions[i])
+        return self.reduce(x)
