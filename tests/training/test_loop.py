@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -619,10 +619,3 @@ def test_names_of_losses_that_the_network_has_not_are_refused(
     )
     with pytest.raises(UsageError, match="expected names among size, came load"):
         make_trainer(run, tmp_path).train()
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    yield
-    for number in (signal.SIGINT, signal.SIGTERM):
-        assert signal.getsignal(number) is not None

@@ -119,7 +119,7 @@ def _memory_ran_out(error: BaseException) -> bool:
 
 def _connection_lost(error: BaseException) -> bool:
     """Whether torch.distributed says that another process is gone; most of it comes as a RuntimeError."""
-    signs = ("Connection closed by peer", "gloo", "NCCL")
+    signs = ("Connection closed by peer", "Connection reset", "gloo", "Gloo", "NCCL")
     return isinstance(error, RuntimeError) and (
         "Dist" in type(error).__name__ or any(sign in str(error) for sign in signs)
     )

@@ -254,16 +254,7 @@ class Trainer:
             OutputError: the last checkpoint could not be stored.
         """
         with self._alone():
-            try:
-                return self._train(seconds)
-            except RuntimeError as error:
-                if self.accelerator.num_processes > 1 and _is_lost_connection(error):
-                    raise DataError(
-                        f"another process of this run ended, see its own message; the last state is in "
-                        f"{self.store.folder}, and the same command goes on from it",
-                        code="process_lost",
-                    ) from error
-                raise
+            return self._train(seconds)
 
     @contextmanager
     def _alone(self) -> Generator[None]:
@@ -710,12 +701,6 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
 def _mean(sums: Sequence[Sequence[float]]) -> float:
     total, count = (sum(s[i] for s in sums) for i in (0, 1))
     return total / count if count else 0.0
-
-
-def _is_lost_connection(error: RuntimeError) -> bool:
-    """Whether it is what a process hears when another one of the run has died."""
-    known = ("Connection closed by peer", "Connection reset", "Gloo", "gloo", "NCCL")
-    return type(error).__name__.startswith("Dist") or any(word in str(error) for word in known)
 
 
 def _psnr(restored: Tensor, clean: Tensor) -> float:
