@@ -67,15 +67,13 @@ def survive(description: str, data: Path, folder: Path, kills: int, seed: int = 
         # Anywhere in what the next child would do: start, train, save, end.
         moments.append(chance.uniform(0, length))
         child.join(moments[-1])
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
-            child.join()
-            assert child.exitcode == -signal.SIGKILL
-        else:
-            # It came to its end before its moment; the next kills need a run to kill.
-            assert child.exitcode == 0
+        child.kill()
+        child.join()
+        if child.exitcode == 0:  # it came to its end before its moment; the next kills need a run to kill
             assert contents(out) == contents(folder / "whole")
             out = folder / f"killed-{len(moments)}"
+        else:
+            assert child.exitcode == -signal.SIGKILL
     last = start(out)
     last.join()
     assert last.exitcode == 0
