@@ -1,25 +1,29 @@
 """The tiny models' outputs, stored: whoever changes what a network computes must change these on purpose.
 
 Weights and input are filled by a formula, so they need no file. To store new outputs:
-``python tests/golden/test_golden.py``.
+``python tests/golden/test_golden.py NAME ...``, or without names to store all of them anew.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import nn
 
 from anyrestore.zoo import create_model
 
 STORED = Path(__file__).parent / "outputs.safetensors"
-CASES = {
-    "tiny": {},
-    "tiny-half": {"stem_scale": 2},
-    "tiny-pooled-top2-ffn": {"generator": "pooled", "routing": "top2", "targets": "ffn"},
+#: What is stored under a name: a model of the zoo, and fields of its Config to change.
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tiny": ("tiny", {}),
+    "tiny-half": ("tiny", {"stem_scale": 2}),
+    "tiny-pooled-top2-ffn": ("tiny", {"generator": "pooled", "routing": "top2", "targets": "ffn"}),
 }
 
 
@@ -41,7 +45,13 @@ def fill(model: nn.Module) -> nn.Module:
 @torch.no_grad()
 def output(name: str) -> torch.Tensor:
     image = 0.5 + 0.5 * wave(torch.Size((1, 3, 32, 48)), 0.5)
-    return fill(create_model("tiny", **CASES[name]))(image)
+    model, changes = CASES[name]
+    return fill(create_model(model, **changes))(image)
+
+
+def store(names: Iterable[str]) -> None:
+    """Compute these outputs and put them beside the ones that are stored already."""
+    save_file(load(STORED.read_bytes()) | {name: output(name).contiguous() for name in names}, STORED)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -52,4 +62,4 @@ def test_outputs_are_the_stored_ones(name: str) -> None:
 
 
 if __name__ == "__main__":
-    save_file({name: output(name).contiguous() for name in CASES}, STORED)
+    store(sys.argv[1:] or CASES)
