@@ -45,6 +45,15 @@ def miniature() -> Any:
 
 
 @pytest.fixture
+def stand_in_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instructions are heard without the extra "text"."""
+    from anyrestore.text import instructions
+    from sentences import HashedSentences
+
+    monkeypatch.setattr(instructions, "load_encoder", HashedSentences)
+
+
+@pytest.fixture
 def make_trainer(training_root: Path) -> Callable[..., Any]:
     """A trainer of a run in a folder, without bar and TensorBoard unless asked for."""
     from anyrestore.training.loop import Options, Trainer

@@ -70,6 +70,7 @@ VALUES = {
     "mixture.parts.0.share": "0.25",
     "mixture.parts.0.degrade": "noise:50",
     "mixture.parts.0.weight": "3",
+    "mixture.parts.0.instruction": "denoise",
     "mixture.order": "epoch",
     "mixture.epoch": "1000",
     "mixture.halve": "true",
@@ -106,6 +107,7 @@ VALUES = {
     "ema": "0.999",
     "precision": "bf16",
     "accumulate": "2",
+    "instructions": "50",
     "patience": "9",
     "log_every": "7",
     "seed": "3",
@@ -308,6 +310,11 @@ SENSELESS = {
     "loss.charbonnier_eps=0": "loss.charbonnier_eps: expected a number above 0",
     "loss.floor=0": "loss.floor: expected a number above 0",
     "ema=1": "ema: expected none or a number from 0 to below 1",
+    "mixture.parts.0.instruction=denoize": (
+        r"mixture\.parts\.0\.instruction: no task 'denoize'; .* did you mean denoise"
+    ),
+    "instructions=0": "instructions: expected at least 1",
+    "instructions=1801": "instructions: expected at most 1800 sentences a task, came 1801",
     "accumulate=0": "accumulate: expected at least 1",
     "patience=0": "patience: expected at least 1",
     "log_every=0": "log_every: expected at least 1",
@@ -336,6 +343,25 @@ def test_parts_that_do_not_fit_together_are_refused() -> None:
         change(RUN, ["loss.ms_ssim=1", "phases.0.crop=10"])
     with pytest.raises(UsageError, match="came both"):
         change(RUN, ["epochs=1", "steps=1"])
+
+
+def test_a_network_that_takes_instructions_is_told_one_for_every_part() -> None:
+    name, noise, pair = (
+        "model.name=instructir-tiny",
+        "mixture.parts.noise.instruction=denoise",
+        "mixture.parts.pair.instruction=low_light",
+    )
+    told = change(RUN, [name, noise, pair])
+    assert [part.instruction for part in told.mixture.parts] == ["denoise", "low_light"]
+    assert told.model.takes_instructions
+    assert not change(RUN, [noise]).model.takes_instructions  # one that takes none ignores them
+    sentence = r"^mixture\.parts\.pair\.instruction: .* instructir-tiny .* denoise, .*, came none for pair;"
+    with pytest.raises(UsageError, match=sentence):
+        change(RUN, [name, noise])
+    with pytest.raises(UsageError, match="came none for noise, pair;"):
+        change(RUN, [name])
+    with pytest.raises(UsageError, match=r"^model\.instruction_width: expected 256, .*, came 64"):
+        change(RUN, [name, noise, pair, "model.instruction_width=64"])
 
 
 def test_crops_are_those_that_the_network_takes() -> None:

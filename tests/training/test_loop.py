@@ -171,8 +171,8 @@ def test_what_a_checkpoint_holds_matters(
 
 
 class WithDropout(loop.Forward):
-    def forward(self, image: Any) -> Any:
-        return super().forward(torch.nn.functional.dropout(image, 0.1, training=self.training))
+    def forward(self, image: Any, condition: Any = None) -> Any:
+        return super().forward(torch.nn.functional.dropout(image, 0.1, training=self.training), condition)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_the_same(
@@ -320,8 +320,9 @@ def test_the_test_above_misses_no_field(miniature: Run) -> None:
     fields = {f.name for f in dataclasses.fields(Run)} - nested
     for name in nested | {"loss"}:
         fields |= {f"{name}.{f.name}" for f in dataclasses.fields(getattr(miniature, name))}
-    # A name is a name; scenes held out are the data's to test; the others are tested below.
-    elsewhere = {"name", "validation.held_out", "epochs", "patience"}
+    # A name is a name; scenes held out are the data's to test; instructions have a file of their own; the
+    # others are tested below.
+    elsewhere = {"name", "validation.held_out", "instructions", "epochs", "patience"}
     elsewhere |= {"loss.charbonnier_eps", "loss.auxiliary"}
     assert set(CHANGES) | elsewhere == fields
 
@@ -384,6 +385,25 @@ def test_a_folder_of_another_run_is_left_alone_unless_forced(
     assert forced.step == 9
     forced.train()
     assert forced.step == 12
+
+
+def test_a_folder_of_a_run_that_did_not_know_a_field_yet_goes_on(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "run.json"
+    old = json.loads(path.read_text())
+    del old["instructions"]
+    for part in old["mixture"]["parts"]:
+        del part["instruction"]
+    path.write_text(json.dumps(old))
+    assert make_trainer(miniature, tmp_path).step == 9
+    with pytest.raises(DataError, match=r"differs in instructions;"):
+        make_trainer(dataclasses.replace(miniature, instructions=300), tmp_path)
+    old["speed"] = 3  # of a version that knows more
+    path.write_text(json.dumps(old))
+    with pytest.raises(DataError, match=r"speed"):
+        make_trainer(miniature, tmp_path)
 
 
 def test_data_that_changed_is_named_unless_forced(

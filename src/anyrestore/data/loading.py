@@ -66,6 +66,7 @@ class RawBatch:
     recipes: tuple[tuple[Step, ...], ...]
     layers: Mapping[str, tuple[tuple[int, ...], Tensor]]  # kind -> the samples that have one, and all of them
     weights: tuple[float, ...]
+    instructions: tuple[str | None, ...]  # of every sample's part
     bad: tuple[str, ...]  # pictures that could not be read and were replaced
     eight_bits: Literal["round", "truncate"]
 
@@ -103,6 +104,7 @@ def collate(samples: Sequence[Sample], eight_bits: Literal["round", "truncate"])
         recipes=tuple(s.recipe for s in samples),
         layers=layers,
         weights=tuple(s.weight for s in samples),
+        instructions=tuple(s.instruction for s in samples),
         bad=tuple(name for s in samples for name in s.bad),
         eight_bits=eight_bits,
     )

@@ -39,6 +39,7 @@ class Part:
     share: float = 1.0  # of the samples, where the mixture's order is "draw"; any positive numbers
     degrade: str = "none"  # what is done to the crop
     weight: float = 1.0  # of its loss
+    instruction: str | None = None  # task of the text head, for a network that is told in words what to do
 
     def __post_init__(self) -> None:
         """Refuse what no sample can be made from.

@@ -76,6 +76,7 @@ class Sample:
     layers: Mapping[str, Tensor]  # kind -> (1 s s) uint8, or a kernel (k k) float32 with sum 1
     weight: float  # of its loss
     bad: tuple[str, ...]  # what was to be read and could not, with the reason
+    instruction: str | None = None  # its part's
 
 
 class MixtureData:
@@ -252,6 +253,7 @@ class MixtureData:
             layers=layers,
             weight=part.weight,
             bad=bad + bad_layers,
+            instruction=part.instruction,
         )
 
     def _readable(self, choice: Choice) -> tuple[list[Tensor], tuple[str, ...]]:

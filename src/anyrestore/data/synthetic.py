@@ -38,6 +38,8 @@ class Batch:
     tasks: tuple[str, ...]  # of every sample
     weights: Float[Tensor, " b"]  # of every sample's loss
     bad: tuple[str, ...] = ()  # pictures that could not be read and were replaced
+    instructions: tuple[str | None, ...] = ()  # of every sample's part
+    condition: Float[Tensor, "b d"] | None = None  # what every sample's network is told, once it is known
 
 
 def degrade_batch(raw: RawBatch, device: torch.device) -> Batch:
@@ -65,7 +67,7 @@ def degrade_batch(raw: RawBatch, device: torch.device) -> Batch:
         index = torch.tensor(degraded, device=device)
         image[index] = _EIGHT_BITS[raw.eight_bits](image[index])
     weights = torch.tensor(raw.weights, device=device)
-    return Batch(image, clean, raw.tasks, weights, raw.bad)
+    return Batch(image, clean, raw.tasks, weights, raw.bad, raw.instructions)
 
 
 def validation_batches(data: MixtureData, count: int, crop: int) -> dict[str, Batch]:

@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import GradientAccumulationPlugin
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from anyrestore.errors import UsageError
@@ -23,11 +24,19 @@ class Forward(nn.Module):
         super().__init__()
         self.network, self.auxiliary = network, auxiliary
 
-    def forward(self, image: Image) -> tuple[Image, dict[str, Tensor]]:
-        """(b 3 h w) in [0, 1] in, the restored image and scalar losses out."""
+    def forward(
+        self, image: Image, condition: Float[Tensor, "b d"] | None = None
+    ) -> tuple[Image, dict[str, Tensor]]:
+        """The restored image and scalar losses.
+
+        Args:
+            image: (b 3 h w) in [0, 1].
+            condition: what a network that takes instructions is told, a vector an image; None for others.
+        """
+        condition_given = () if condition is None else (condition,)
         if self.auxiliary:
-            return cast("Any", self.network).forward_with_losses(image)
-        return self.network(image), {}
+            return cast("Any", self.network).forward_with_losses(image, *condition_given)
+        return self.network(image, *condition_given), {}
 
 
 def make_accelerator(device: str, precision: Precision) -> Any:

@@ -15,6 +15,7 @@ hold the half-filled sums of the log too.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import math
@@ -43,6 +44,8 @@ from anyrestore.inference.memory import keep_freed_memory
 from anyrestore.storage import store_bytes
 from anyrestore.training.assembly import Forward, make_accelerator, make_network, make_optimizer
 from anyrestore.training.checkpoint import Checkpoint, CheckpointStore
+from anyrestore.training.configuration import from_json
+from anyrestore.training.instructions import InstructionPool
 from anyrestore.training.monitor import LOG, SCORES, SPEED, Journal, Meter
 from anyrestore.training.objective import balance, image_losses
 from anyrestore.training.plan import Plan
@@ -91,6 +94,8 @@ class Trainer:
         UsageError: a batch cannot be split evenly, no such device.
         DataError: the data is not there; ``out`` holds another run (``run_differs``), or one on other data
             (``data_differs``); all of its checkpoints are damaged (``checkpoints_damaged``).
+        ModelError: the network takes instructions, and the sentence encoder is not installed
+            (``no_encoder``).
     """
 
     def __init__(self, run: Run, data: Path, out: Path, options: Options | None = None) -> None:
@@ -101,6 +106,7 @@ class Trainer:
             keep_freed_memory()
         self.store = CheckpointStore(out / "checkpoints", run.checkpoints.keep)
         self._check_folder()
+        self.instructions = InstructionPool(run) if run.model.takes_instructions else None
         self.data, held_out = (
             MixtureData(
                 run.mixture,
@@ -149,6 +155,12 @@ class Trainer:
                 f"expected a run of at least the {self.step} steps that {out} has made, came "
                 f"{self.plan.steps}; choose another output folder"
             )
+        if self.instructions is not None:
+            self.instructions.encode(self.accelerator.device)
+            self.validation = {
+                task: dataclasses.replace(batch, condition=self.instructions.fixed(batch.instructions))
+                for task, batch in self.validation.items()
+            }
         self._stopped_by: int | None = None
         self._asked = 0.0  # when a signal asked to stop
         self._validated = False
@@ -166,19 +178,18 @@ class Trainer:
         if self.options.force or not path.exists() or not self.store.steps():
             return  # what was never stored may be described anew
         try:
-            old = json.loads(path.read_text(encoding="utf-8"))
+            old: Any = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            old = {}
-        odd = _differences(old, json.loads(self._described()))
+            old = dict[str, Any]()
+        with suppress(UsageError):  # what no run of this version is, is compared as it stands
+            old = json.loads(_described(from_json(old)))  # fields that it did not know yet: their defaults
+        odd = _differences(old, json.loads(_described(self.run)))
         if odd:
             raise DataError(
                 f"expected {self.out} to hold this run, but it differs in {', '.join(odd[:8])}; choose "
                 "another output folder, or --force to go on with the new values",
                 code="run_differs",
             )
-
-    def _described(self) -> str:
-        return json.dumps(self.run.to_json(), indent=1)
 
     def _found(self) -> Checkpoint | None:
         """The checkpoint to go on from: the main process chooses, the others must see the same.
@@ -283,7 +294,7 @@ class Trainer:
 
     def _train(self, seconds: float) -> int | None:
         if self.main:
-            store_bytes(self._described().encode(), self.out / "run.json", overwrite=True)
+            store_bytes(_described(self.run).encode(), self.out / "run.json", overwrite=True)
         start = saved = time.monotonic()
         journal = self._journal()
         bar = tqdm(
@@ -359,6 +370,9 @@ class Trainer:
     def _advance(self, raw: RawBatch, *, stop: bool, save: bool) -> _Due:
         """One step, whether taken or skipped; what all processes agree is due after it."""
         batch = degrade_batch(raw, self.accelerator.device)
+        if self.instructions is not None:
+            told = self.instructions.of_samples(raw.instructions, raw.seeds)
+            batch = dataclasses.replace(batch, condition=told)
         rate = self.run.optimizer.lr * factor(
             self.run.schedule, self.plan.epoch(self.step), epochs=self.plan.epochs
         )
@@ -402,14 +416,19 @@ class Trainer:
         """Accumulate the gradient of this process's share of the batch; its losses per image."""
         parts = self.run.accumulate
         per_image = list[Tensor]()
-        for i, (degraded, clean, weights) in enumerate(
-            zip(*(t.chunk(parts) for t in (batch.degraded, batch.clean, batch.weights)), strict=True)
+        conditions = [None] * parts if batch.condition is None else batch.condition.chunk(parts)
+        for i, (degraded, clean, weights, condition) in enumerate(
+            zip(
+                *(t.chunk(parts) for t in (batch.degraded, batch.clean, batch.weights)),
+                conditions,
+                strict=True,
+            )
         ):
             if self.options.channels_last:
                 degraded = degraded.to(memory_format=torch.channels_last)  # noqa: PLW2901
             last = i == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                restored, auxiliary = self.model(degraded)
+                restored, auxiliary = self.model(degraded, condition)
                 losses = image_losses(restored.float(), clean, self.run.loss)
                 loss = balance(losses, self.run.loss.balance, weights=weights, floor=self.run.loss.floor)
                 if unknown := self.run.loss.auxiliary.keys() - auxiliary.keys():
@@ -471,6 +490,8 @@ class Trainer:
         """Leave the batch for inspection, and end the run; the last good state is on disk already."""
         dump = self.out / f"diverged-step-{self.step:09}-process-{self.accelerator.process_index}.safetensors"
         tensors = {"degraded": batch.degraded, "clean": batch.clean, "losses": losses}
+        if batch.condition is not None:
+            tensors["condition"] = batch.condition
         notes = {"tasks": json.dumps(batch.tasks), "step": str(self.step)}
         store_bytes(
             save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata=notes), dump, overwrite=True
@@ -536,7 +557,8 @@ class Trainer:
                 values = list[float]()
                 for i, (degraded, clean) in enumerate(zip(batch.degraded, batch.clean, strict=True)):
                     # Through the prepared model: FSDP gathers its weights there.
-                    restored = self.model(degraded[None].to(self.accelerator.device))[0]
+                    told = None if batch.condition is None else batch.condition[i : i + 1]
+                    restored = self.model(degraded[None].to(self.accelerator.device), told)[0]
                     restored = restored.float().cpu()[0].clamp(0, 1)
                     values.append(_psnr(restored, clean))
                     if i < self.run.validation.sheet:
@@ -570,7 +592,7 @@ class Trainer:
         facts = {
             "step": self.step,
             "processes": self.accelerator.num_processes,
-            "mixture": dict(self.data.fingerprint),
+            "mixture": self._fingerprint(),
             "random": [plain for _, plain in randoms],
             "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             "best": self.best,
@@ -606,7 +628,7 @@ class Trainer:
                 f"{', '.join(sorted(set(facts) ^ _FACTS))} differ; start in another folder",
                 code="checkpoint_foreign",
             )
-        then, now = facts["mixture"], self.data.fingerprint
+        then, now = facts["mixture"], self._fingerprint()
         odd = [k for k in {**then, **now} if then.get(k) != now.get(k)]
         if odd and not self.options.force:
             raise DataError(
@@ -648,6 +670,11 @@ class Trainer:
         if self.accelerator.scaler is not None and facts["scaler"]:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
 
+    def _fingerprint(self) -> dict[str, str]:
+        """What decides the samples beside the run: the data sets, and the words where there are any."""
+        words = {} if self.instructions is None else {"instructions": self.instructions.fingerprint}
+        return {**self.data.fingerprint, **words}
+
     def _averaged(self) -> State:
         """The weights that a model is judged by, whole; every process must call it."""
         return {k: whole(v).cpu() for k, v in (self.average or copy_of(self.network)).items()}
@@ -682,6 +709,10 @@ def _catching_signals(handler: Callable[[int, FrameType | None], None]) -> Gener
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def _described(run: Run) -> str:
+    return json.dumps(run.to_json(), indent=1)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -19,6 +19,8 @@ import torch
 
 from anyrestore.data.mixtures import Mixture
 from anyrestore.errors import UsageError
+from anyrestore.text.instructions import WIDTH
+from anyrestore.text.prompts import TASKS
 from anyrestore.training.reading import closest, fields_of, read
 from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, create_model
 
@@ -26,6 +28,7 @@ Balance = Literal["none", "log"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _LARGEST_SEED = 2**31 - 1  # engines derive further seeds from it, which must fit too
+_MOST_SENTENCES = 1800  # a task: as many as the text head was trained on; the grammar holds hardly more
 _ANY_NETWORK = 64  # no network of the zoo needs sides that are multiples of more
 
 
@@ -85,6 +88,11 @@ class Model:
     def known(self) -> bool:
         """Whether this version has the network."""
         return self.name in CATALOG
+
+    @property
+    def takes_instructions(self) -> bool:
+        """Whether the network is told in words what to do."""
+        return self.known and "instruction_width" in self.options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +236,7 @@ class Run:
     accumulate: int = (
         1  # parts into which a process cuts its share of a batch, one after another, to save memory
     )
+    instructions: int = 200  # sentences a task from which samples draw, where the network takes instructions
     patience: int = 5  # so many steps in a row without a finite gradient end the run
     log_every: int = 50  # steps
     seed: int = 0
@@ -243,13 +252,18 @@ class Run:
             raise UsageError(f"epochs: expected exactly one of epochs and steps, came {came}")
         _positive(epochs=self.epochs)
         _at_least(1, steps=self.steps, accumulate=self.accumulate, patience=self.patience)
-        _at_least(1, log_every=self.log_every)
+        _at_least(1, log_every=self.log_every, instructions=self.instructions)
+        if self.instructions > _MOST_SENTENCES:
+            raise UsageError(
+                f"instructions: expected at most {_MOST_SENTENCES} sentences a task, came {self.instructions}"
+            )
         if not 0 <= self.seed <= _LARGEST_SEED:
             raise UsageError(f"seed: expected a whole number from 0 to {_LARGEST_SEED}, came {self.seed}")
         if self.ema is not None and not 0 <= self.ema < 1:
             raise UsageError(f"ema: expected none or a number from 0 to below 1, came {self.ema:g}")
         self._check_phases()
         self._check_crops()
+        self._check_instructions()
 
     def _check_phases(self) -> None:
         ends = [phase.until for phase in self.phases]
@@ -285,6 +299,29 @@ class Run:
                     raise UsageError(
                         f"{path}: expected a multiple of {multiple} for {self.model.name}, came {crop}"
                     )
+
+    def _check_instructions(self) -> None:
+        """Every part must name a task of the text head, where the network is to be told one."""
+        for i, part in enumerate(self.mixture.parts):
+            if part.instruction is not None and part.instruction not in TASKS:
+                raise UsageError(
+                    f"mixture.parts.{i}.instruction: no task {part.instruction!r}; the text head knows "
+                    f"{', '.join(TASKS)}{closest(part.instruction, TASKS)}"
+                )
+        if not self.model.takes_instructions:
+            return
+        silent = dict.fromkeys(part.task for part in self.mixture.parts if part.instruction is None)
+        if silent:
+            raise UsageError(
+                f"mixture.parts.{next(iter(silent))}.instruction: expected what {self.model.name} is to be "
+                f"told, one of {', '.join(TASKS)}, came none for {', '.join(silent)}; give each part one"
+            )
+        width = self.model.options["instruction_width"]
+        if width != WIDTH:
+            raise UsageError(
+                f"model.instruction_width: expected {WIDTH}, the length of the text head's vectors, came "
+                f"{width}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """As plain values (tuples, which JSON writes as lists, stay); configuration.from_json reads it."""

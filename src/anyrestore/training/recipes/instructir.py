@@ -5,11 +5,17 @@ Stated: L1 + cross-entropy of the task that the text encoder's head names; AdamW
 pairs; 2,000 pictures of OTS, chosen by quality and at random; GoPro's 2,103; LOL's 485. 6D adds
 super-resolution (DIV2K, bicubic, fed enlarged), 7D adds retouching (1,000 pictures of MIT-Adobe FiveK).
 
+Unlike the paper, there is no cross-entropy here. It trains the projection and the classification on top of
+the frozen sentence encoder, jointly with the network. The head that ships was trained alone, by the same loss
+on the same kind of prompts (:mod:`anyrestore.text.instructions`), and stays frozen: the term would have
+nothing to teach. In return, weights trained here understand the head that ``restore`` has. The prompts are
+our generator's (:mod:`anyrestore.training.instructions`), 200 a task; the paper's are GPT-4's, above 10,000.
+
 Not stated, and chosen here: AdamW's weight decay 0.01 (torch's), no warm-up, the rate step by step down to 0;
-the weight 1 of the cross-entropy; every picture once an epoch (a day for 500 epochs leaves no time for the
-repeats of other protocols); the 2,000 pictures of OTS are drawn anew each epoch. 6D and so 7D were fine-tuned
-from 5D, for a length not stated: here 7D is trained like the others. Its two further sets are read as pairs
-that you prepare: ``DIV2K-bicubic/low|high`` and ``FiveK/input|expert``.
+every picture once an epoch (a day for 500 epochs leaves no time for the repeats of other protocols); the
+2,000 pictures of OTS are drawn anew each epoch. 6D and so 7D were fine-tuned from 5D, for a length not
+stated: here 7D is trained like the others. Its two further sets are read as pairs that you prepare:
+``DIV2K-bicubic/low|high`` and ``FiveK/input|expert``.
 """
 
 from __future__ import annotations
@@ -19,17 +25,30 @@ from anyrestore.training.run import Loss, Model, Optimizer, Phase, Run
 
 _3D = (
     *(
-        Part(task=f"denoise{sigma}", sets=("bsd400", "wed"), degrade=f"noise:{sigma}")
+        Part(
+            task=f"denoise{sigma}",
+            sets=("bsd400", "wed"),
+            degrade=f"noise:{sigma}",
+            instruction="denoise",
+        )
         for sigma in (15, 25, 50)
     ),
-    Part(task="derain", sets=("rain100l",)),
-    Part(task="dehaze", sets=("ots",), repeat=2000 / 72135),
+    Part(task="derain", sets=("rain100l",), instruction="derain"),
+    Part(task="dehaze", sets=("ots",), repeat=2000 / 72135, instruction="dehaze"),
 )
-_5D = (*_3D, Part(task="deblur", sets=("gopro",)), Part(task="low_light", sets=("lolv1",)))
+_5D = (
+    *_3D,
+    Part(task="deblur", sets=("gopro",), instruction="deblur"),
+    Part(task="low_light", sets=("lolv1",), instruction="low_light"),
+)
 _7D = (
     *_5D,
-    Part(task="super_resolution", sets=("pairs:DIV2K-bicubic/low|DIV2K-bicubic/high",)),
-    Part(task="retouch", sets=("pairs:FiveK/input|FiveK/expert",)),
+    Part(
+        task="super_resolution",
+        sets=("pairs:DIV2K-bicubic/low|DIV2K-bicubic/high",),
+        instruction="super_resolution",
+    ),
+    Part(task="retouch", sets=("pairs:FiveK/input|FiveK/expert",), instruction="retouch"),
 )
 
 
@@ -56,5 +75,5 @@ def _run(tasks: str, parts: tuple[Part, ...]) -> Run:
         epochs=500,
         phases=(Phase(crop=256, batch=32),),
         optimizer=Optimizer(name="adamw", lr=5e-4, weight_decay=0.01),
-        loss=Loss(l1=1.0, auxiliary={"classification": 1.0}),
+        loss=Loss(l1=1.0),
     )
