@@ -44,7 +44,8 @@ class AnyRestoreError(Exception):
 class UsageError(AnyRestoreError):
     """The call itself is wrong: an option, a name or a combination that cannot work.
 
-    Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture).
+    Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture),
+    ``results_differ`` (results to be compared were measured in different ways, or on different data).
     """
 
     default_code = "usage"
@@ -75,7 +76,7 @@ class ModelError(AnyRestoreError):
     """A model could not be found, built or loaded.
 
     Codes: ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that holds more
-    than tensors), and others of the model rooms.
+    than tensors), ``no_lpips`` (what LPIPS needs is not installed), and others of the model rooms.
     """
 
     default_code = "model"
@@ -85,7 +86,8 @@ class DataError(AnyRestoreError):
     """A data set, or the folder of a training run, is missing, incomplete or damaged.
 
     Codes: ``data``, ``run_differs``, ``data_differs`` (the folder holds another run, or one on other data),
-    ``checkpoints_damaged``, ``checkpoint_foreign``, ``diverged``, ``bad_pictures``.
+    ``checkpoints_damaged``, ``checkpoint_foreign``, ``diverged``, ``bad_pictures``, ``bad_results`` (what
+    `evaluate` stored cannot be read).
     """
 
     default_code = "data"

@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -5,11 +6,35 @@ import pytest
 import torch
 from PIL import Image
 
+from anyrestore.data.catalog import CATALOG
 from anyrestore.errors import DataError, UsageError
-from anyrestore.evaluation.benchmarks import BENCHMARKS, Benchmark, centre_crop, check_present, select
+from anyrestore.evaluation.benchmarks import (
+    BENCHMARKS,
+    COLLECTIONS,
+    DEFAULT,
+    Benchmark,
+    centre_crop,
+    check_present,
+    folder_benchmark,
+    select,
+)
 from anyrestore.metrics import psnr
+from layouts import make_set
 
 OURS = [b for b in BENCHMARKS.values() if b.recipe is not None]
+OTHERS = [b for b in BENCHMARKS.values() if b.name not in DEFAULT]
+
+# Of the first three samples of each, from the reader that the benchmarks had of their own.
+DIGESTS = {"cbsd68-sigma25": "f2e5ca871665d541", "rain100l": "482da547595a22f0", "lolv1": "36e2c1d9e7ab47f5"}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every set of the catalogue in miniature: three pictures of 35 x 50 pixels in each part."""
+    root = tmp_path_factory.mktemp("sets")
+    for name in CATALOG:
+        make_set(name, root, count=3, size=(35, 50))
+    return root
 
 
 def input_psnr(name: str, root: Path) -> float:
@@ -33,15 +58,14 @@ def test_the_dark_inputs_are_the_published_ones(lolv1_root: Path) -> None:
     assert round(input_psnr("lolv1", lolv1_root), 2) == 7.77
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
+@pytest.mark.parametrize("benchmark", [BENCHMARKS[name] for name in DEFAULT], ids=DEFAULT)
 def test_every_benchmark_gives_pairs_in_range_cropped_and_repeatable(
     benchmark: Benchmark, root: Path
 ) -> None:
     first = list(benchmark.samples(root, crop_multiple=16))
     again = list(benchmark.samples(root, crop_multiple=16))
-    assert len(first) == {"CBSD68": 6, "Rain100L": 2, "LOLv1-eval15": 2}[benchmark.folder] // (
-        3 if benchmark.recipe else 1
-    )
+    whole = {"cbsd68": 6, "rain100l": 2, "lolv1": 2}[benchmark.source]
+    assert len(first) == whole // (3 if benchmark.recipe else 1)
     for sample, repeated in zip(first, again, strict=True):
         assert sample.degraded.shape == sample.target.shape == (1, 3, 32, 48)
         assert sample.degraded.dtype == sample.target.dtype == torch.float32
@@ -50,6 +74,82 @@ def test_every_benchmark_gives_pairs_in_range_cropped_and_repeatable(
         assert torch.equal(sample.degraded, sample.target) == (benchmark.name == "clean")
         torch.testing.assert_close(sample.degraded, repeated.degraded, rtol=0, atol=0)
         torch.testing.assert_close(sample.degraded * 255, (sample.degraded * 255).round(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("benchmark", OTHERS, ids=[b.name for b in OTHERS])
+def test_the_other_sets_are_read_through_the_data_room(benchmark: Benchmark, sets: Path) -> None:
+    samples = list(benchmark.samples(sets, crop_multiple=16))
+    assert len(samples) == 3
+    size = (1, 3, 35, 50) if benchmark.group == "cdd11" else (1, 3, 32, 48)  # CDD-11 is measured whole
+    for sample in samples:
+        assert sample.degraded.shape == sample.target.shape == size
+        assert sample.degraded.dtype == sample.target.dtype == torch.float32
+        assert sample.degraded.max() <= 1
+        assert not torch.equal(sample.degraded, sample.target)
+        # A subset is the entry; its name does not belong into the image's.
+        assert benchmark.source.partition("/")[2] not in sample.name.split("/") or "/" not in benchmark.source
+    assert len({sample.name for sample in samples}) == 3
+
+
+def test_what_was_measured_before_the_data_room_read_it_has_not_changed(
+    cbsd68_root: Path, rain100l_root: Path, lolv1_root: Path
+) -> None:
+    digests = dict[str, str]()
+    for name in DIGESTS:
+        digest = hashlib.sha256()
+        for sample in BENCHMARKS[name].samples(cbsd68_root, crop_multiple=16, limit=3):
+            digest.update(sample.degraded.numpy().tobytes() + sample.target.numpy().tobytes())
+        digests[name] = digest.hexdigest()[:16]
+    assert rain100l_root == lolv1_root == cbsd68_root
+    assert digests == DIGESTS
+
+
+def test_collections_name_benchmarks_in_the_papers_order() -> None:
+    assert all(name in BENCHMARKS for names in COLLECTIONS.values() for name in names)
+    assert [len(COLLECTIONS[name]) for name in ("aio3", "aio5", "cdd11", "allweather")] == [5, 5, 11, 4]
+    assert COLLECTIONS["cdd11"] == tuple(b.name for b in BENCHMARKS.values() if b.group == "cdd11")
+    assert {b.name for b in select(["aio5"])} == set(COLLECTIONS["aio5"])
+
+
+def test_a_partial_copy_is_told(sets: Path) -> None:
+    notes = check_present(select(["aio3", "cdd11-triple"]), sets)
+    assert any(note.startswith("sots has 3 of 500 pictures here") for note in notes)
+    assert any(note.startswith("cdd11 low_haze_rain low_haze_snow has 3 of 200") for note in notes)
+
+
+def test_missing_sets_say_how_to_get_them(root: Path) -> None:
+    with pytest.raises(DataError, match=r"SOTS.*anyrestore data list sots gopro.*--benchmark cbsd68,lolv1"):
+        check_present(select(["aio5"]), root)
+    with pytest.raises(DataError, match=r"CDD-11 \(low, haze\) in .*data list cdd11"):
+        check_present(select(["cdd11-low", "cdd11-haze"]), root)
+    with pytest.raises(DataError, match=r"cannot be read here: save every slice as \.npy"):
+        check_present(select(["amir"]), root)
+    with pytest.raises(DataError, match="folder of the test sets at"):
+        check_present(select(["cbsd68"]), root / "nowhere")
+
+
+def test_a_folder_of_ones_own_is_a_benchmark(root: Path, sets: Path) -> None:
+    (own,) = select([str(root / "LOLv1-eval15")])
+    check_present([own], Path("nowhere"))
+    samples = list(own.samples(Path("nowhere"), crop_multiple=16))
+    assert own.name == own.group == "LOLv1-eval15"
+    expected = list(BENCHMARKS["lolv1"].samples(root, crop_multiple=16))
+    for sample, other in zip(samples, expected, strict=True):
+        assert sample.name == other.name
+        torch.testing.assert_close(sample.degraded, other.degraded, rtol=0, atol=0)
+
+
+def test_folders_that_cannot_be_benchmarks_are_refused(root: Path) -> None:
+    (root / "Rain100L" / "GT").mkdir()
+    with pytest.raises(DataError, match=r"one of clean ones \(target, .*found GT, input, target; rename"):
+        folder_benchmark(root / "Rain100L")
+    with pytest.raises(DataError, match="found no folders"):
+        folder_benchmark(root / "CBSD68")
+    (root / "rain100l").mkdir()
+    for half in ("input", "target"):
+        (root / "rain100l" / half).mkdir()
+    with pytest.raises(UsageError, match="rain100l twice"):
+        select([str(root / "rain100l")])
 
 
 @pytest.mark.parametrize("name", ["cbsd68-sigma25", OURS[-1].name])
@@ -84,7 +184,8 @@ def test_centre_crop_keeps_the_middle() -> None:
 
 
 def test_select_takes_all_groups_and_lines_in_table_order() -> None:
-    assert [b.name for b in select(["all"])] == list(BENCHMARKS)
+    assert [b.name for b in select(["all"])] == list(DEFAULT)
+    assert [b.name for b in BENCHMARKS.values()][: len(DEFAULT)] == list(DEFAULT)
     assert [b.name for b in select(["lolv1", "cbsd68"])] == [
         "cbsd68-sigma15",
         "cbsd68-sigma25",
@@ -105,7 +206,7 @@ def test_missing_sets_are_all_named_before_anything_runs(root: Path) -> None:
 
 def test_a_picture_without_a_partner_is_named(root: Path) -> None:
     (root / "Rain100L" / "target" / "rain-1.png").unlink()
-    with pytest.raises(DataError, match="called rain-1 in"):
+    with pytest.raises(DataError, match=r"target/rain-1 \(partner of input/rain-1\.png\)"):
         list(BENCHMARKS["rain100l"].samples(root, crop_multiple=16))
 
 
@@ -118,7 +219,7 @@ def test_partners_of_different_sizes_are_refused(root: Path) -> None:
 def test_an_empty_folder_and_a_tiny_picture_are_refused(root: Path) -> None:
     for path in (root / "CBSD68").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="found none"):
+    with pytest.raises(DataError, match=r"Expected CBSD68 \(test\) in"):
         list(BENCHMARKS["clean"].samples(root, crop_multiple=16))
     Image.new("RGB", (15, 64)).save(root / "CBSD68" / "0000.png")
     with pytest.raises(DataError, match="at least 16 pixels"):

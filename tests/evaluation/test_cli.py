@@ -1,13 +1,19 @@
 import argparse
+import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from anyrestore.cli.evaluate import add_parser, run
-from anyrestore.errors import OutputError, UsageError
+from anyrestore.errors import DataError, ModelError, OutputError, UsageError
+from anyrestore.evaluation import runner
+from anyrestore.evaluation.results import read_results
+from anyrestore.image import read
 from anyrestore.zoo import create_model
 from anyrestore.zoo.weights import save_weights
+from layouts import make_set
 
 
 def call(*words: str | Path) -> int:
@@ -17,12 +23,12 @@ def call(*words: str | Path) -> int:
 
 
 def test_the_identity_is_measured_printed_and_stored(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "scores.json"
     words = ("--model", "identity", "--benchmark", "clean,rain100l", "--benchmark", "lolv1", "--root", root)
     assert call(*words, "--limit", "1", "--json", out, "--csv", tmp_path / "images.csv") == 0
-    printed = capsys.readouterr().out
+    printed = capfd.readouterr().out
     assert "at most 1 images" in printed
     entries = json.loads(out.read_text())["entries"]
     assert [entry["name"] for entry in entries] == ["rain100l", "lolv1", "clean"]
@@ -42,7 +48,7 @@ def test_a_weights_file_is_measured_and_named(root: Path, tmp_path: Path) -> Non
 
 
 def test_an_unknown_protocol_is_refused(root: Path) -> None:
-    with pytest.raises(UsageError, match="promptir, moce, instructir"):
+    with pytest.raises(UsageError, match="promptir, moce, instructir, instructir-y, onerestore, restormer-y"):
         call("--model", "identity", "--root", root, "--protocol", "psnr")
 
 
@@ -57,8 +63,144 @@ def test_a_file_that_cannot_be_written_is_found_out_at_once(root: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x"])
-def test_a_limit_below_one_is_refused(root: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_limit_below_one_is_refused(root: Path, limit: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         call("--model", "identity", "--root", root, "--limit", limit)
     assert caught.value.code == 2
-    assert "--limit" in capsys.readouterr().err
+    assert "--limit" in capfd.readouterr().err
+
+
+def test_a_results_folder_holds_everything(root: Path, tmp_path: Path, capfd) -> None:
+    out = tmp_path / "out"
+    words = ("--model", "identity", "--benchmark", "lolv1", "--root", root, "--out", out)
+    assert call(*words, "--save", "--protocol", "onerestore") == 0
+    content = json.loads((out / "results.json").read_text())
+    assert content["format"] == 2
+    assert content["command"] == (
+        "anyrestore evaluate --model identity --benchmark lolv1 --root ROOT --protocol onerestore"
+    )
+    assert set(content["machine"]) == {"cpu", "cores", "memory_gb", "gpu"}
+    (entry,) = content["entries"]
+    assert (entry["n"], entry["tiles"], len(entry["images"])) == (2, {}, 2)
+    assert entry["psnr"] == sum(image["psnr"] for image in entry["images"]) / 2
+    assert set(entry["images"][0]) == {
+        *("name", "height", "width", "psnr", "ssim", "input_psnr", "input_ssim", "seconds")
+    }
+    with (out / "images.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["0", "1"]
+    assert read(out / "restored" / "lolv1" / "0.png").pixels.shape == (35, 50, 3)
+    assert read_results(out).entry("lolv1").mean("psnr") == entry["psnr"]
+    before = (out / "results.json").read_text()
+    capfd.readouterr()
+    assert call(*words, "--protocol", "onerestore") == 0
+    assert (out / "results.json").read_text() == before
+    assert "2 images are in" in capfd.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_finished(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        "--model",
+        "identity",
+        "--benchmark",
+        "rain100l,lolv1",
+        "--root",
+        root,
+        "--out",
+        tmp_path / "out",
+    )
+    seen = list[int]()
+
+    def until_the_fourth(image):
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return image
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "identity", until_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            call(*words)
+    captured = capfd.readouterr()
+    assert "3 images are kept in" in captured.err
+    assert "rain100l" in captured.out, "the finished line is printed"
+    assert "lolv1" not in captured.out
+    assert not (tmp_path / "out" / "results.json").exists()
+    assert call(*words) == 0
+    entries = json.loads((tmp_path / "out" / "results.json").read_text())["entries"]
+    assert [(entry["name"], entry["n"]) for entry in entries] == [("rain100l", 2), ("lolv1", 2)]
+
+
+def test_results_of_another_model_or_protocol_are_not_gone_on_with(root: Path, tmp_path: Path) -> None:
+    words = ("--benchmark", "lolv1", "--root", root, "--out", tmp_path / "out")
+    assert call("--model", "identity", *words) == 0
+    with pytest.raises(DataError, match="protocol moce, and it was with promptir"):
+        call("--model", "identity", *words, "--protocol", "moce")
+    weights = tmp_path / "tiny.safetensors"
+    save_weights(create_model("tiny"), weights)
+    with pytest.raises(DataError, match=r"weights .* and it was with identity"):
+        call("--model", weights, *words)
+
+
+def test_the_papers_rows_stand_above_ours(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("csd", "cdd11"):
+        make_set(name, tmp_path, count=1, size=(24, 32))
+    words = ("--model", "identity", "--benchmark", "csd,cdd11", "--root", tmp_path)
+    assert call(*words) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert next(line for line in lines if line.startswith("mean of 2 cdd11-triple"))
+    rows = [line.split() for line in lines]
+    theirs = next(row for row in rows if row[:1] == ["CEA-IR-S"])
+    ours = next(row for row in rows if row[-1:] == ["ours"] and len(row) > 10)
+    assert theirs[-2:] == ["29.79/.886", "C7"]
+    assert theirs[-5:-2] == ["33.36/.943", "28.51/.875", "25.90/.798"]
+    assert len(ours) == len(theirs) - 1  # we do not count parameters here
+    assert any("CEA-IR (arXiv 2605.06127), Table 7; protocol: not stated" in line for line in lines)
+    assert rows.index(theirs) < rows.index(ours)
+    assert call(*words, "--no-published") == 0
+    assert "CEA-IR" not in capfd.readouterr().out
+
+
+def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> None:
+    words = ("--model", "identity", "--benchmark", "cbsd68,clean", "--root", root)
+    page = tmp_path / "results.md"
+    assert call(*words, "--out", tmp_path / "a") == 0
+    more = ("--protocol", "moce", "--out", tmp_path / "b", "--beside", tmp_path / "a", "--markdown", page)
+    assert call(*words, *more) == 0
+    text = page.read_text()
+    assert text.index("protocol `promptir`") < text.index("protocol `moce`")
+    assert "--out results/moce-2 --beside results/promptir-1 --markdown" in text
+    row = next(line for line in text.splitlines() if line.startswith("| cbsd68-sigma15"))
+    mean, low, high = (float(word.strip("[,]")) for word in row.split("|")[4].split())
+    assert low < mean < high
+    assert "| clean | 6 | exact | exact |" in text
+    assert "| mean of 3 cbsd68 |" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "sentence"),
+    [
+        (("--save",), UsageError, "--save needs --out"),
+        (("--markdown", "page.md"), UsageError, "--markdown needs --out"),
+        (("--beside", "x"), UsageError, "--beside needs --markdown"),
+        (("--out", "nowhere/out"), OutputError, "nowhere/out"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_once(root: Path, words, error, sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        call("--model", "identity", "--root", root, *words)
+
+
+def test_a_public_set_needs_a_root_and_a_folder_does_not(root: Path) -> None:
+    with pytest.raises(UsageError, match="Expected --root"):
+        call("--model", "identity", "--benchmark", "lolv1")
+    assert call("--model", "identity", "--benchmark", root / "LOLv1-eval15") == 0
+
+
+def test_lpips_without_its_package_is_refused_before_any_image(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ModelError, match=r"anyrestore\[lpips\]"):
+        call("--model", "identity", "--root", root, "--benchmark", "lolv1", "--lpips")

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -7,8 +8,8 @@ import re
 import pytest
 
 from anyrestore.errors import UsageError
-from anyrestore.evaluation import ImageScore, Score
-from anyrestore.evaluation.report import as_csv, as_json, as_table, group_means
+from anyrestore.evaluation import COLLECTIONS, ImageScore, Score
+from anyrestore.evaluation.report import as_csv, as_dict, as_json, as_table, collections_in, group_means
 
 
 def score(name: str, group: str, *values: tuple[float, float], protocol: str = "promptir") -> Score:
@@ -53,6 +54,48 @@ def test_json_has_full_precision_and_no_infinity() -> None:
     assert by_name["a-2"]["ssim"] == SCORES[1].ssim
     assert by_name["clean"]["input_psnr"] is None
     assert by_name["clean"]["gain"] is None
+
+
+def test_json_has_every_image_and_says_which_were_tiled() -> None:
+    tiled = dataclasses.replace(SCORES[0].images[0], tile=64)
+    first = dataclasses.replace(SCORES[0], images=(tiled,))
+    content = as_dict([first, *SCORES[1:]], model="m", weights_sha256=None, limit=3, tile="auto")
+    assert (content["format"], content["limit"], content["tile"]) == (2, 3, "auto")
+    assert content["machine"]["cores"] >= 1
+    by_name = {entry["name"]: entry for entry in content["entries"]}
+    assert by_name["a-1"]["tiles"] == {"0": 64}
+    assert by_name["a-2"]["tiles"] == {}
+    assert [image["psnr"] for image in by_name["a-2"]["images"]] == [12, 12, 15]
+    assert by_name["clean"]["images"][0]["input_psnr"] is None
+    assert content["groups"][0]["entries"] == ("a-1", "a-2")
+
+
+def test_lpips_has_its_columns_only_where_it_was_measured() -> None:
+    measured = [
+        dataclasses.replace(
+            score, images=tuple(dataclasses.replace(i, lpips=0.125, input_lpips=0.5) for i in score.images)
+        )
+        for score in SCORES
+    ]
+    assert "output LPIPS" in as_table(measured)
+    assert "0.1250" in as_table(measured)
+    assert as_dict(measured, model="m", weights_sha256=None)["entries"][0]["lpips"] == 0.125
+    assert next(csv.DictReader(io.StringIO(as_csv(measured))))["input_lpips"] == "0.5"
+    for text in (as_table(SCORES), as_csv(SCORES), as_json(SCORES, model="m", weights_sha256=None)):
+        assert "lpips" not in text.lower()
+
+
+def test_a_collection_has_its_mean_only_when_it_is_whole() -> None:
+    whole = [score(name, "cdd11", (10, 20 + i)) for i, name in enumerate(COLLECTIONS["cdd11-single"])]
+    assert [(m.group, m.lines, m.psnr) for m in group_means(whole)] == [
+        ("cdd11", 4, 21.5),
+        ("cdd11-single", 4, 21.5),
+    ]
+    assert [m.group for m in group_means(whole[1:])] == ["cdd11"]
+    aio5 = [score(name, name, (10, 20)) for name in COLLECTIONS["aio5"]]
+    assert [m.group for m in group_means(aio5)] == ["aio5"]
+    assert collections_in(aio5) == ["aio5"]
+    assert collections_in(aio5[1:]) == []
 
 
 def test_csv_has_a_line_for_every_image() -> None:

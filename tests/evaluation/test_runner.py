@@ -74,6 +74,63 @@ def test_the_protocol_decides_about_clamping(root: Path) -> None:
     assert scores["promptir"] == scores["moce"] > 0 > scores["instructir"]
 
 
+class Doubled(nn.Module):
+    """Doubles what it sees, and remembers the sizes."""
+
+    bytes_per_pixel = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
+        self.full = 0
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.sizes.append(tuple(image.shape[-2:]))
+        if max(image.shape[-2:]) > self.full > 0:
+            raise MemoryError
+        return 2 * image
+
+
+def test_images_go_through_whole_unless_tiles_are_asked_for(root: Path) -> None:
+    names = [BENCHMARKS["lolv1"]]
+    whole = Doubled()
+    (expected,) = evaluate(whole, names, root, PROMPTIR, progress=False)
+    assert whole.sizes == [(32, 48)] * 2
+    tiled = Doubled()
+    (score,) = evaluate(tiled, names, root, PROMPTIR, tile=32, progress=False)
+    assert max(max(size) for size in tiled.sizes) == 32
+    assert score.psnr == pytest.approx(expected.psnr, abs=1e-4)
+    assert [image.tile for image in score.images] == [32, 32]
+    assert [image.tile for image in expected.images] == [None, None]
+    assert score.data_sha256 == expected.data_sha256
+
+
+def test_an_image_that_does_not_fit_is_tiled_and_that_is_stored(root: Path) -> None:
+    small = Doubled()
+    small.full = 24
+    (score,) = evaluate(small, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+    assert [image.tile for image in score.images] == [24, 24]
+    with pytest.raises(MemoryError):
+        evaluate(small, [BENCHMARKS["lolv1"]], root, PROMPTIR, tile="off", progress=False)
+    small.full, small.bytes_per_pixel = 0, 1e12  # so much that a look at the free memory already tells
+    (score,) = evaluate(small, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+    assert all(image.tile == 64 for image in score.images)
+
+
+def test_lpips_is_measured_beside_the_rest(root: Path) -> None:
+    def distance(output: Tensor, target: Tensor) -> float:
+        return (output - target).abs().mean().item()
+
+    (score,) = evaluate(
+        lambda x: x * 4, [BENCHMARKS["lolv1"]], root, PROMPTIR, lpips=distance, progress=False
+    )
+    assert score.lpips is not None
+    assert score.input_lpips is not None
+    assert score.input_lpips > score.lpips > 0
+    (without,) = evaluate(identity, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+    assert without.lpips is without.input_lpips is None
+
+
 def test_a_model_that_changes_the_size_is_refused(root: Path) -> None:
     with pytest.raises(ModelError, match="keeps the size"):
         evaluate(lambda x: x[..., 1:], [BENCHMARKS["clean"]], root, PROMPTIR, progress=False)
@@ -97,5 +154,5 @@ def test_a_missing_set_is_found_before_the_model_runs(root: Path) -> None:
     def never(image: Tensor) -> Tensor:
         raise AssertionError("the model ran")
 
-    with pytest.raises(DataError, match="LOLv1-eval15"):
+    with pytest.raises(DataError, match="LOL v1"):
         evaluate(never, select(["clean", "lolv1"]), root, PROMPTIR, progress=False)

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli import terminal
-from anyrestore.cli.options import positive
+from anyrestore.cli.options import positive, tile_side
 from anyrestore.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
     from anyrestore.cli.options import Subparsers
+    from anyrestore.evaluation.benchmarks import Benchmark
+    from anyrestore.evaluation.protocols import Protocol
+    from anyrestore.evaluation.results import Results
+    from anyrestore.evaluation.scores import Score
 
 DEVICES = ("cpu", "cuda", "mps")
 IDENTITY = "identity"
 EPILOG = """\
-ROOT holds CBSD68/, Rain100L/{input,target}/ and LOLv1-eval15/{low,high}/, as far as the benchmarks need
-them. `--model identity` measures the degraded inputs themselves. docs/protocols.md says what each
-benchmark and each protocol is.
+ROOT holds the test sets, each in its own folder, as far as the benchmarks need them; `anyrestore data list`
+says how to get one, docs/protocols.md what each benchmark and each protocol is. `all` is what CBSD68,
+Rain100L and LOL v1 are enough for. aio3, aio5, cdd11, allweather and weatherbench are the papers' tables:
+their published rows are printed above ours. A folder with pictures in `input` and `target` is one too.
+
+`--model identity` measures the degraded inputs themselves. With --out, a run that was stopped goes on where
+it was; results of another model, protocol or other images are never mixed in.
 """
 
 
@@ -42,56 +52,211 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--benchmark",
         action="append",
         metavar="NAME[,NAME]",
-        help="all (default), cbsd68, rain100l, lolv1, clean, synthetic, mixture, or one line; repeatable",
+        help="all (default), aio3, aio5, cdd11, allweather, weatherbench, cbsd68, rain100l, lolv1, ..., "
+        "one line of a table, or a folder; repeatable",
     )
-    parser.add_argument("--root", required=True, type=Path, help="the folder that holds the test sets")
     parser.add_argument(
-        "--protocol", default="promptir", metavar="NAME", help="promptir (default), moce, instructir"
+        "--root", type=Path, help="the folder that holds the test sets; folders of one's own need none"
     )
+    parser.add_argument(
+        "--protocol",
+        default="promptir",
+        metavar="NAME",
+        help="promptir (default), moce, instructir, instructir-y, onerestore, restormer-y, lol-gtmean",
+    )
+    parser.add_argument("--lpips", action="store_true", help="measure LPIPS too (the extra lpips)")
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="only the first N images of each benchmark"
     )
     parser.add_argument("--device", default="cpu", choices=DEVICES, help="where to compute (default: cpu)")
+    parser.add_argument(
+        "--tile",
+        type=tile_side,
+        default="auto",
+        metavar="auto|off|N",
+        help="tiles where an image would not fit in memory (default), never, or of N pixels a side",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="keep everything in this folder, and go on in it"
+    )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="with --out: also restored images, and sheets that show the errors",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write every image's scores as CSV")
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="with --out: also write a page with intervals of the means",
+    )
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="RESULTS",
+        help="stored results that come first on that page; repeatable",
+    )
+    parser.add_argument(
+        "--published",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="print the papers' rows above ours where there are some (default)",
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the table, write the files that were asked for."""
-    from anyrestore.evaluation import benchmarks, protocols, report, runner  # noqa: PLC0415
-    from anyrestore.zoo import load_model  # noqa: PLC0415
+    """Evaluate, print the tables, write the files that were asked for."""
+    from anyrestore.evaluation import benchmarks, protocols, report  # noqa: PLC0415
 
     if args.protocol not in protocols.PROTOCOLS:
         raise UsageError(
             f"Expected a protocol among {', '.join(protocols.PROTOCOLS)}, got {args.protocol!r}."
         )
     wanted = benchmarks.select(name for names in args.benchmark or ["all"] for name in names.split(","))
-    for path in (args.json, args.csv):  # found out now, not after an hour of computing
+    _check_outputs(args)
+    if args.root is None and any(benchmark.folder is None for benchmark in wanted):
+        raise UsageError("Expected --root, the folder that holds the test sets, got none.")
+    root = Path() if args.root is None else args.root
+    beside = _read_beside(args.beside)
+    for note in benchmarks.check_present(wanted, root):
+        terminal.complain(note)
+    scores: list[Score] = []
+    try:
+        about = _evaluate(args, wanted, root, protocols.PROTOCOLS[args.protocol], scores)
+    except BaseException:
+        if scores:  # not written as results, which would pass for whole ones
+            terminal.say(report.as_table(scores))
+        raise
+    terminal.say(f"model {args.model}" + (f", at most {args.limit} images of each" if args.limit else ""))
+    terminal.say(report.as_table(scores))
+    for collection in report.collections_in(scores) if args.published else ():
+        terminal.say("\n" + report.as_published_table(collection, scores, model=args.model))
+    _write(args, scores, about, beside)
+    return terminal.OK
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    wanted: Sequence[Benchmark],
+    root: Path,
+    protocol: Protocol,
+    scores: list[Score],
+) -> dict[str, Any]:
+    """Fill `scores`; returns what else the results say about the run."""
+    from anyrestore.evaluation import journal, report, runner, sheets  # noqa: PLC0415
+    from anyrestore.metrics import load_lpips  # noqa: PLC0415
+    from anyrestore.zoo import load_model  # noqa: PLC0415
+
+    device = _device(args.device)
+    lpips = load_lpips() if args.lpips else None
+    nothing = args.model == IDENTITY
+    model = runner.identity if nothing else load_model(args.model).to(device)
+    sha256 = None if nothing else _weights_sha256(args.model)
+    settings: dict[str, Any] = {
+        "weights": args.model if sha256 is None else sha256,  # a file may move
+        "protocol": args.protocol,
+        "lpips": args.lpips,
+        "tile": args.tile,
+        "device": args.device,
+        "versions": report.versions(),
+    }
+    out: Path | None = args.out
+    log = None if out is None else journal.Journal(out, settings)
+    if log is not None and len(log):
+        terminal.say(f"{len(log)} images are in {out} already", to=sys.stderr)
+    try:
+        for score in runner.iterate(
+            model,
+            wanted,
+            root,
+            protocol,
+            limit=args.limit,
+            device=device,
+            tile=args.tile,
+            lpips=lpips,
+            journal=log,
+            sheets=sheets.Sheets(out) if args.save and out is not None else None,
+            progress=sys.stderr.isatty(),
+        ):
+            scores.append(score)  # noqa: PERF402 (what is finished stays when the next one fails)
+    except BaseException:
+        if log is not None and len(log):
+            terminal.say(f"{len(log)} images are kept in {out}; the same command goes on", to=sys.stderr)
+        raise
+    finally:
+        if log is not None:
+            log.close()
+    return {
+        "model": args.model,
+        "weights_sha256": sha256,
+        "limit": args.limit,
+        "command": _command(args),
+        "device": args.device,
+        "tile": args.tile,
+    }
+
+
+def _write(
+    args: argparse.Namespace, scores: Sequence[Score], about: dict[str, Any], beside: Sequence[Results]
+) -> None:
+    from anyrestore.evaluation import markdown, report, results  # noqa: PLC0415
+
+    as_json, as_csv = report.as_json(scores, **about), report.as_csv(scores)
+    out: Path | None = args.out
+    if out is not None:
+        _store(out / results.RESULTS, as_json)
+        _store(out / "images.csv", as_csv)
+    if args.json is not None:
+        _store(args.json, as_json)
+    if args.csv is not None:
+        _store(args.csv, as_csv)
+    if args.markdown is not None and out is not None:
+        every = [*beside, results.read_results(out)]
+        _store(args.markdown, markdown.as_markdown(every, target=str(args.markdown)))
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Find out now, not after an hour of computing."""
+    for option, needed in (("--save", args.save), ("--markdown", args.markdown)):
+        if needed and args.out is None:
+            raise UsageError(f"{option} needs --out, the folder in which results are kept.")
+    if args.beside and args.markdown is None:
+        raise UsageError("--beside needs --markdown, the page on which the results stand beside each other.")
+    for path in (args.json, args.csv, args.markdown, args.out):
         if path is not None and not path.absolute().parent.is_dir():
             raise OutputError(
                 f"Expected the folder of {path} to exist, and it does not; make it first.",
                 code="output_unwritable",
             )
-    device = _device(args.device)
-    model = runner.identity if args.model == IDENTITY else load_model(args.model).to(device)
-    scores = runner.evaluate(
-        model,
-        wanted,
-        args.root,
-        protocols.PROTOCOLS[args.protocol],
-        limit=args.limit,
-        device=device,
-        progress=sys.stderr.isatty(),
-    )
-    terminal.say(f"model {args.model}" + (f", at most {args.limit} images of each" if args.limit else ""))
-    terminal.say(report.as_table(scores))
-    if args.json is not None:
-        sha256 = None if args.model == IDENTITY else _weights_sha256(args.model)
-        _store(args.json, report.as_json(scores, model=args.model, weights_sha256=sha256))
-    if args.csv is not None:
-        _store(args.csv, report.as_csv(scores))
-    return terminal.OK
+
+
+def _read_beside(paths: Sequence[Path]) -> list[Results]:
+    from anyrestore.evaluation.results import read_results  # noqa: PLC0415
+
+    return [read_results(path) for path in paths]
+
+
+def _command(args: argparse.Namespace) -> str:
+    """By which the scores can be measured again; where the sets lie is everyone's own business."""
+    words = [
+        "anyrestore",
+        "evaluate",
+        "--model",
+        args.model,
+        "--benchmark",
+        ",".join(args.benchmark or ["all"]),
+    ]
+    words += ["--root", "ROOT", "--protocol", args.protocol]
+    words += ["--lpips"] if args.lpips else []
+    words += ["--limit", str(args.limit)] if args.limit else []
+    words += ["--tile", str(args.tile)] if args.tile != "auto" else []
+    words += ["--device", args.device] if args.device != "cpu" else []
+    return shlex.join(words)
 
 
 def _device(name: str) -> torch.device:

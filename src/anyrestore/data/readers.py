@@ -88,6 +88,11 @@ class Listing:
     unexpected: tuple[str, ...]
     folder: Path
 
+    @property
+    def alone(self) -> tuple[str, ...]:
+        """Those of `missing` whose partner is there: a folder with them is damaged, not only incomplete."""
+        return tuple(name for name in self.missing if "(partner of " in name)
+
 
 @dataclass(frozen=True, slots=True)
 class _File:

@@ -1,26 +1,24 @@
-"""The test sets, as one literal table: what each is called, where it lies, how its inputs are made.
+"""The benchmarks, as one literal table: what each is called, which set it reads, how its inputs are made.
 
-Layout under ROOT (lossless files; any format that anyrestore reads):
+Where a set lies and how its halves find each other is the data room's knowledge (`anyrestore.data`): an entry
+here only names the set, and the subset where there are some. `docs/protocols.md` has the table for people.
 
-    ROOT/CBSD68/*                   68 clean photographs
-    ROOT/Rain100L/{input,target}/*  100 pairs, by name
-    ROOT/LOLv1-eval15/{low,high}/*  15 pairs, by name
+Inputs of pairs are read. Others are made from clean pictures, always from the centre crop that is measured:
 
-Three sets of inputs are made from CBSD68, always from the centre crop that is measured:
-
-- `cbsd68-sigma15`, `-sigma25`, `-sigma50`: NumPy's generator seeded with 0 for each sigma, then image
-  by image in sorted order, as PromptIR's test code does it. The sum is cut to [0, 255] and *truncated*
-  to 8 bits, which darkens by half a level. The mean input PSNR must come out as 24.8330, 20.5383 and
-  15.0042; the tests check it.
+- `*-sigma15`, `-sigma25`, `-sigma50`: NumPy's generator seeded with 0 for each sigma, then image by image in
+  sorted order, as PromptIR's test code does it. The sum is cut to [0, 255] and *truncated* to 8 bits, which
+  darkens by half a level. The mean input PSNR over CBSD68 must come out as 24.8330, 20.5383 and 15.0042;
+  the tests check it.
 - `clean`: the input is the target. A restorer must leave a good photograph alone.
 - `synthetic-*` and `mixture-*`: `anyrestore.degradations`, with a seed that depends on the recipe and
-  the file's name only, rounded to 8 bits as a stored photograph would be. Every fourth image.
+  the file's name only, rounded to 8 bits as a stored photograph would be. Every fourth image of CBSD68.
+
+Unusual: CDD-11 is measured whole. Its tables are the only ones whose images are not cropped first.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -28,11 +26,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anyrestore.data.catalog import CATALOG
+from anyrestore.data.images import decode_picture
+from anyrestore.data.readers import Listing, Pair, find_split, read_set
 from anyrestore.degradations.compose import degrade
 from anyrestore.errors import DataError, UsageError
-from anyrestore.image import SUFFIXES, read, to_tensor
+from anyrestore.image import to_tensor
 
-__all__ = ["BENCHMARKS", "Benchmark", "Sample", "centre_crop", "check_present", "select"]
+__all__ = [
+    "BENCHMARKS",
+    "COLLECTIONS",
+    "DEFAULT",
+    "Benchmark",
+    "Sample",
+    "centre_crop",
+    "check_present",
+    "folder_benchmark",
+    "select",
+]
+
+#: What folders of one's own may call their halves, in any case.
+LOW = (
+    "input",
+    "degraded",
+    "lq",
+    "low",
+    "hazy",
+    "haze",
+    "rainy",
+    "rain",
+    "snow",
+    "blur",
+    "noisy",
+    "raw",
+    "in",
+)
+HIGH = ("target", "gt", "hq", "high", "clean", "clear", "sharp", "reference", "norain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +79,96 @@ class Benchmark:
 
     Attributes:
         name: Its id, as in `cbsd68-sigma25`.
-        group: What `--benchmark` also selects it by; group means average lines, not images.
-        folder: The folder under ROOT that it needs.
-        load: (ROOT, crop multiple) -> the samples, one after another, in sorted order. The sample of
-            an image does not depend on how many of the others are asked for.
-        recipe: How the input is made from the clean image, for the two groups of our own.
+        group: What `--benchmark` also selects it by; the mean of a group averages lines, not images.
+        source: The set that it needs, as `anyrestore.data.readers.read_set` takes it.
+        split: The part of the set.
+        inputs: Where the degraded halves come from: "pairs", "noise", "clean" or "recipe".
+        sigma: Standard deviation of the noise (0-255), for "noise".
+        recipe: How the input is made from the clean image, for "recipe".
+        whole: Whether images are measured uncropped, whatever the protocol says.
+        folder: A folder of one's own that stands in place of ROOT.
     """
 
     name: str
     group: str
-    folder: str
-    load: Callable[[Path, int], Iterator[Sample]]
+    source: str
+    split: str = "test"
+    inputs: str = "pairs"
+    sigma: float = 0.0
     recipe: str | None = None
+    whole: bool = False
+    folder: Path | None = None
 
-    def samples(self, root: Path, *, crop_multiple: int, limit: int | None = None) -> Iterator[Sample]:
-        """The first `limit` samples, or all.
+    def pairs(self, root: Path) -> tuple[Pair, ...]:
+        """What will be measured, in sorted order.
 
         Raises:
-            DataError: The folder is missing or empty, or a picture has no partner.
+            DataError: The set is missing, or a picture has no partner.
         """
-        return islice(self.load(root, crop_multiple), limit)
+        listing = self.listing(root)
+        if listing.alone:
+            some = "; ".join(listing.alone[:3]) + (" and others" if len(listing.alone) > 3 else "")
+            raise DataError(
+                f"Expected every picture of {self.name} in {listing.folder} to have a partner; "
+                f"missing: {some}."
+            )
+        return listing.pairs[::4] if self.inputs == "recipe" else listing.pairs
+
+    def listing(self, root: Path) -> Listing:
+        """The whole set as it lies there.
+
+        Raises:
+            DataError: It is missing.
+        """
+        return read_set(self.source, self.folder or root, split=self.split)
+
+    def expected(self) -> int:
+        """How many pictures the whole set has; 0 where nobody says."""
+        if self.folder is not None:
+            return 0
+        _, subset, part = find_split(self.source, self.split)
+        count = part.each if subset else part.count
+        return -(-count // 4) if self.inputs == "recipe" else count
+
+    def samples(self, root: Path, *, crop_multiple: int, limit: int | None = None) -> Iterator[Sample]:
+        """The first `limit` samples, or all, in sorted order.
+
+        The sample of an image does not depend on how many of the others are asked for.
+
+        Args:
+            root: The folder that holds the test sets.
+            crop_multiple: Both halves are centre-cropped to multiples of this many pixels.
+            limit: How many.
+
+        Raises:
+            DataError: The set is missing, or a picture has no partner, or one of another size.
+            InputError: A picture cannot be read.
+        """
+        generator = np.random.RandomState(0)
+        subset = self.source.partition("/")[2]
+        for pair in islice(self.pairs(root), limit):
+            name = pair.name.removeprefix(f"{subset}/") if subset else pair.name
+            target = _load(pair.target, 1 if self.whole else crop_multiple)
+            degraded = self._degraded(pair, name, target, crop_multiple, generator)
+            yield Sample(name=name, degraded=degraded, target=target)
+
+    def _degraded(
+        self, pair: Pair, name: str, target: Tensor, crop_multiple: int, generator: np.random.RandomState
+    ) -> Tensor:
+        if self.inputs == "clean":
+            return target
+        if self.inputs == "noise":
+            return _noisy(target, self.sigma, generator)
+        if self.recipe is not None:
+            seed = zlib.crc32(f"{self.recipe} {name}".encode())
+            degraded = degrade(target, self.recipe, torch.Generator().manual_seed(seed))
+            return degraded.clamp(0.0, 1.0).mul(255.0).round().div(255.0)
+        if pair.degraded is None:
+            raise DataError(f"Expected {self.name} to be pairs; {self.source} has clean pictures only.")
+        degraded = _load(pair.degraded, 1 if self.whole else crop_multiple)
+        if degraded.shape != target.shape:
+            raise DataError(f"Expected {pair.degraded} and {pair.target} to be of one size; they are not.")
+        return degraded
 
 
 def centre_crop(image: Tensor, multiple: int) -> Tensor:
@@ -79,91 +178,56 @@ def centre_crop(image: Tensor, multiple: int) -> Tensor:
     return image[..., top : top + h // multiple * multiple, left : left + w // multiple * multiple]
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise DataError(
-            f"Expected the folder {folder}, and it is not there; check the root of the test sets."
-        )
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise DataError(f"Expected pictures in {folder}, found none; check that the set was unpacked there.")
-    return files
-
-
 def _load(path: Path, crop_multiple: int) -> Tensor:
-    image = centre_crop(to_tensor(read(path).pixels), crop_multiple)
+    picture = decode_picture(path)
+    image = centre_crop(
+        picture[None].float().div(255.0) if picture.dtype == torch.uint8 else picture[None], crop_multiple
+    )
     if image.numel() == 0:
         raise DataError(f"Expected {path} to have at least {crop_multiple} pixels a side; it has fewer.")
     return image.contiguous()
 
 
-def _pairs(root: Path, crop_multiple: int, *, folder: str, degraded: str, target: str) -> Iterator[Sample]:
-    partners = {path.stem: path for path in _files(root / folder / target)}
-    for path in _files(root / folder / degraded):
-        if path.stem not in partners:
-            raise DataError(
-                f"Expected a picture called {path.stem} in {root / folder / target}; there is none."
-            )
-        pair = _load(path, crop_multiple), _load(partners[path.stem], crop_multiple)
-        if pair[0].shape != pair[1].shape:
-            raise DataError(f"Expected {path} and {partners[path.stem]} to be of one size; they are not.")
-        yield Sample(name=path.stem, degraded=pair[0], target=pair[1])
+def _noisy(target: Tensor, sigma: float, generator: np.random.RandomState) -> Tensor:
+    levels = (target[0] * 255.0).round().permute(1, 2, 0).numpy()  # h, w, 3: the order of the draws
+    noisy = np.clip(levels + generator.randn(*levels.shape) * sigma, 0, 255).astype(np.uint8)
+    return to_tensor(noisy)
 
 
-def _noise(root: Path, crop_multiple: int, *, sigma: float) -> Iterator[Sample]:
-    generator = np.random.RandomState(0)
-    for path in _files(root / "CBSD68"):
-        target = _load(path, crop_multiple)
-        levels = (target[0] * 255.0).round().permute(1, 2, 0).numpy()  # h, w, 3: the order of the draws
-        noisy = np.clip(levels + generator.randn(*levels.shape) * sigma, 0, 255).astype(np.uint8)
-        yield Sample(name=path.stem, degraded=to_tensor(noisy), target=target)
+# --------------------------------------------------------------------------------------------
+# The table
 
 
-def _clean(root: Path, crop_multiple: int) -> Iterator[Sample]:
-    for path in _files(root / "CBSD68"):
-        target = _load(path, crop_multiple)
-        yield Sample(name=path.stem, degraded=target, target=target)
+def _pairs(
+    name: str, *, group: str = "", source: str = "", split: str = "test", whole: bool = False
+) -> Benchmark:
+    return Benchmark(name=name, group=group or name, source=source or name, split=split, whole=whole)
 
 
-def _degraded(root: Path, crop_multiple: int, *, recipe: str) -> Iterator[Sample]:
-    for path in _files(root / "CBSD68")[::4]:
-        target = _load(path, crop_multiple)
-        generator = torch.Generator().manual_seed(zlib.crc32(f"{recipe} {path.stem}".encode()))
-        degraded = degrade(target, recipe, generator).clamp(0.0, 1.0).mul(255.0).round().div(255.0)
-        yield Sample(name=path.stem, degraded=degraded, target=target)
-
-
-def _sigma(sigma: int) -> Benchmark:
-    load = partial(_noise, sigma=float(sigma))
-    return Benchmark(name=f"cbsd68-sigma{sigma}", group="cbsd68", folder="CBSD68", load=load)
+def _noise(source: str) -> tuple[Benchmark, ...]:
+    return tuple(
+        Benchmark(name=f"{source}-sigma{sigma}", group=source, source=source, inputs="noise", sigma=sigma)
+        for sigma in (15, 25, 50)
+    )
 
 
 def _ours(group: str, recipe: str) -> Benchmark:
     kinds = "+".join(part.split(":")[0] for part in recipe.split("+"))
-    load = partial(_degraded, recipe=recipe)
-    return Benchmark(name=f"{group}-{kinds}", group=group, folder="CBSD68", load=load, recipe=recipe)
+    return Benchmark(name=f"{group}-{kinds}", group=group, source="cbsd68", inputs="recipe", recipe=recipe)
 
+
+_SINGLE = ("low", "haze", "rain", "snow")
+_DOUBLE = ("low_haze", "low_rain", "low_snow", "haze_rain", "haze_snow")
+_TRIPLE = ("low_haze_rain", "low_haze_snow")
 
 #: Every benchmark by name, in the order of the table.
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
     for benchmark in (
-        _sigma(15),
-        _sigma(25),
-        _sigma(50),
-        Benchmark(
-            name="rain100l",
-            group="rain100l",
-            folder="Rain100L",
-            load=partial(_pairs, folder="Rain100L", degraded="input", target="target"),
-        ),
-        Benchmark(
-            name="lolv1",
-            group="lolv1",
-            folder="LOLv1-eval15",
-            load=partial(_pairs, folder="LOLv1-eval15", degraded="low", target="high"),
-        ),
-        Benchmark(name="clean", group="clean", folder="CBSD68", load=_clean),
+        *_noise("cbsd68"),
+        _pairs("rain100l"),
+        _pairs("lolv1"),
+        Benchmark(name="clean", group="clean", source="cbsd68", inputs="clean"),
         # One degradation of each kind that the public sets above do not show.
         _ours("synthetic", "haze:0.6"),
         _ours("synthetic", "snow:0.6"),
@@ -183,37 +247,153 @@ BENCHMARKS: dict[str, Benchmark] = {
         _ours("mixture", "gaussian_blur:0.4+noise:0.5"),
         _ours("mixture", "noise:0.5+jpeg:0.5"),
         _ours("mixture", "rain:0.6+noise:0.4+jpeg:0.4"),
+        # The public sets that come from their own pages.
+        _pairs("sots"),
+        _pairs("gopro"),
+        _pairs("rain100h"),
+        *_noise("urban100"),
+        *_noise("kodak24"),
+        *(
+            _pairs(f"cdd11-{kinds}", group="cdd11", source=f"cdd11/{kinds}", whole=True)
+            for kinds in (*_SINGLE, *_DOUBLE, *_TRIPLE)
+        ),
+        _pairs("snow100k-s", group="allweather", source="snow100k/S"),
+        _pairs("snow100k-l", group="allweather", source="snow100k/L"),
+        _pairs("outdoor-rain", group="allweather"),
+        _pairs("raindrop", group="allweather"),
+        *(
+            _pairs(f"weatherbench-{weather}", group="weatherbench", source=f"weatherbench/{weather}")
+            for weather in ("haze", "rain", "snow")
+        ),
+        _pairs("csd"),
+        _pairs("uieb", split="train"),  # the set has no parts; the zero-shot tables measure pairs of it
+        _pairs("amir-mri", group="amir", source="ixi"),
+        _pairs("amir-ct", group="amir", source="aapm"),
+        _pairs("amir-pet", group="amir", source="pet"),
     )
+}
+
+#: What `all` stands for: what CBSD68, Rain100L and LOL v1 are enough for.
+DEFAULT = tuple(
+    b.name
+    for b in BENCHMARKS.values()
+    if b.group in ("cbsd68", "rain100l", "lolv1", "clean", "synthetic", "mixture")
+)
+
+#: The tables of the papers, and the means that they print: names of benchmarks, in the tables' order.
+COLLECTIONS: dict[str, tuple[str, ...]] = {
+    "aio3": ("sots", "rain100l", "cbsd68-sigma15", "cbsd68-sigma25", "cbsd68-sigma50"),
+    "aio5": ("sots", "rain100l", "cbsd68-sigma25", "gopro", "lolv1"),
+    "cdd11-single": tuple(f"cdd11-{kinds}" for kinds in _SINGLE),
+    "cdd11-double": tuple(f"cdd11-{kinds}" for kinds in _DOUBLE),
+    "cdd11-triple": tuple(f"cdd11-{kinds}" for kinds in _TRIPLE),
+    "cdd11": tuple(f"cdd11-{kinds}" for kinds in (*_SINGLE, *_DOUBLE, *_TRIPLE)),
+    "allweather": ("snow100k-s", "snow100k-l", "outdoor-rain", "raindrop"),
+    "weatherbench": ("weatherbench-haze", "weatherbench-rain", "weatherbench-snow"),
+    "amir": ("amir-mri", "amir-ct", "amir-pet"),
 }
 
 
 def select(names: Iterable[str]) -> list[Benchmark]:
-    """The benchmarks that the names stand for: `all`, a group or one benchmark each, in table order.
+    """The benchmarks that the names stand for, in table order.
+
+    Args:
+        names: `all`, a collection, a group or one benchmark each, or a folder with two folders of
+            pictures in it, one of them called `input`, the other `target`, or what else is usual.
 
     Raises:
         UsageError: A name is none of these.
+        DataError: A folder does not hold two such folders.
     """
     wanted: set[str] = set()
-    groups = list(dict.fromkeys(benchmark.group for benchmark in BENCHMARKS.values()))
+    own: dict[str, Benchmark] = {}
+    groups = list(dict.fromkeys((*(b.group for b in BENCHMARKS.values()), *COLLECTIONS)))
     for name in names:
-        found = [b.name for b in BENCHMARKS.values() if name in ("all", b.group, b.name)]
-        if not found:
+        found = COLLECTIONS.get(name) or [
+            b.name
+            for b in BENCHMARKS.values()
+            if name in (b.group, b.name) or (name == "all" and b.name in DEFAULT)
+        ]
+        if not found and Path(name).is_dir():
+            benchmark = folder_benchmark(Path(name))
+            if benchmark.name in BENCHMARKS or own.get(benchmark.name, benchmark) != benchmark:
+                raise UsageError(
+                    f"Expected folders of different names, got {benchmark.name} twice; rename one."
+                )
+            own[benchmark.name] = benchmark
+        elif not found:
             raise UsageError(
                 f"Expected a benchmark, got {name!r}; choose from all, {', '.join(groups)}, "
-                f"or one line of them: {', '.join(sorted(set(BENCHMARKS) - set(groups)))}."
+                "one line of them (docs/protocols.md), or a folder that holds two folders of pictures, "
+                "input and target."
             )
         wanted.update(found)
-    return [benchmark for benchmark in BENCHMARKS.values() if benchmark.name in wanted]
+    return [benchmark for benchmark in BENCHMARKS.values() if benchmark.name in wanted] + list(own.values())
 
 
-def check_present(benchmarks: Sequence[Benchmark], root: Path) -> None:
-    """Find out before the first hour of computing whether the last set is there.
+def folder_benchmark(folder: Path) -> Benchmark:
+    """The benchmark of a folder of one's own, whose two halves are matched by name.
 
     Raises:
-        DataError: Some of the folders are missing; the sentence names all of them.
+        DataError: There are not exactly two folders with names that say which half they are.
     """
-    missing = sorted({b.folder for b in benchmarks if not (root / b.folder).is_dir()})
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    low = [name for name in names if name.lower() in LOW]
+    high = [name for name in names if name.lower() in HIGH]
+    if len(low) != 1 or len(high) != 1:
+        raise DataError(
+            f"Expected one folder of degraded pictures ({', '.join(LOW)}) and one of clean ones "
+            f"({', '.join(HIGH)}) in {folder}, found {', '.join(names) or 'no folders'}; rename them."
+        )
+    name = folder.resolve().name
+    return Benchmark(name=name, group=name, source=f"pairs:{low[0]}|{high[0]}", folder=folder)
+
+
+def check_present(benchmarks: Sequence[Benchmark], root: Path) -> list[str]:
+    """Find out before the first hour of computing whether the last set is there.
+
+    Returns:
+        A sentence for each set that has fewer or more pictures than the whole set.
+
+    Raises:
+        DataError: Some of the sets are missing; the sentence names all of them, and how to get them.
+    """
+    if not root.is_dir() and not all(benchmark.folder for benchmark in benchmarks):
+        raise DataError(f"Expected the folder of the test sets at {root}, and there is none; check --root.")
+    missing: dict[str, list[str]] = {}  # sets, and subsets of them
+    partial: dict[tuple[str, int, int], list[str]] = {}
+    for benchmark in benchmarks:
+        if benchmark.folder is not None:
+            benchmark.pairs(root)
+            continue
+        entry, subset, _ = find_split(benchmark.source, benchmark.split)
+        try:
+            benchmark.listing(root)
+        except DataError:
+            missing.setdefault(entry.name, []).extend([subset] if subset else [])
+            continue
+        found, expected = len(benchmark.pairs(root)), benchmark.expected()
+        if expected not in (0, found):
+            partial.setdefault((entry.name, found, expected), []).append(subset or "")
     if missing:
-        without = sorted({b.group for b in benchmarks if b.folder not in missing})
-        advice = f"; without them, choose --benchmark {','.join(without)}" if without else ""
-        raise DataError(f"Expected {' and '.join(missing)} in {root}, and they are not there{advice}.")
+        raise DataError(_absent(benchmarks, missing, root))
+    return [
+        " ".join((name, *dict.fromkeys(filter(None, subsets))))
+        + f" has {found} of {expected} pictures here: these are not the numbers of the whole set"
+        for (name, found, expected), subsets in partial.items()
+    ]
+
+
+def _absent(benchmarks: Sequence[Benchmark], missing: Mapping[str, Sequence[str]], root: Path) -> str:
+    titles = [
+        CATALOG[name].title + (f" ({', '.join(dict.fromkeys(subsets))})" if subsets else "")
+        for name, subsets in missing.items()
+    ]
+    there = {b.group for b in benchmarks if b.folder or find_split(b.source, b.split)[0].name not in missing}
+    own = "; AMIR's own .bin and .nii files cannot be read here: save every slice as .npy first"
+    return (
+        f"Expected {' and '.join(titles)} in {root}, and they are not there; `anyrestore data list "
+        f"{' '.join(missing)}` says how to get them and where they belong"
+        + (own if any(b.group == "amir" for b in benchmarks) else "")
+        + (f"; without them, choose --benchmark {','.join(sorted(there))}." if there else ".")
+    )

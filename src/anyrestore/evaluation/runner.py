@@ -1,4 +1,4 @@
-"""Runs a model over benchmarks: image by image, whole, one at a time.
+"""Runs a model over benchmarks: image by image, whole where they fit in memory, one at a time.
 
 The model is any callable from (1, 3, h, w) to (1, 3, h, w), so the training loop scores the
 network it is working on with the same code, on a few images (`limit`), as the command scores a
@@ -7,11 +7,9 @@ score, and because the input's own PSNR tells whether the copy of the data is th
 """
 
 import hashlib
-import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -20,81 +18,21 @@ from tqdm import tqdm
 
 from anyrestore.errors import ModelError
 from anyrestore.evaluation.benchmarks import Benchmark, Sample, check_present
+from anyrestore.evaluation.journal import Journal
 from anyrestore.evaluation.protocols import Protocol
-from anyrestore.inference.memory import keep_freed_memory
+from anyrestore.evaluation.scores import ImageScore, Score
+from anyrestore.evaluation.sheets import Sheets
+from anyrestore.inference import memory
+from anyrestore.inference.restorer import Restorer
 from anyrestore.layers.padding import crop_to, pad_to_multiple
+from anyrestore.metrics import Lpips
 
-__all__ = ["ImageScore", "Score", "evaluate", "identity"]
+__all__ = ["ImageScore", "Score", "evaluate", "identity", "iterate"]
 
 Restore = Callable[[Tensor], Tensor]
 
-
-@dataclass(frozen=True, kw_only=True)
-class ImageScore:
-    """One image: PSNR in dB (infinite for an exact copy), SSIM, of the output and of the input."""
-
-    name: str
-    height: int
-    width: int
-    psnr: float
-    ssim: float
-    input_psnr: float
-    input_ssim: float
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One benchmark under one protocol: plain means of per-image values.
-
-    Attributes:
-        name: The benchmark's.
-        group: The benchmark's.
-        protocol: The protocol's id.
-        data_sha256: Over every input and target that was measured, as float32 bytes.
-        images: The per-image values, in sorted order.
-    """
-
-    name: str
-    group: str
-    protocol: str
-    data_sha256: str
-    images: tuple[ImageScore, ...]
-
-    @property
-    def n(self) -> int:
-        """How many images."""
-        return len(self.images)
-
-    @property
-    def psnr(self) -> float:
-        """Mean PSNR of the outputs, in dB."""
-        return _mean([image.psnr for image in self.images])
-
-    @property
-    def ssim(self) -> float:
-        """Mean SSIM of the outputs."""
-        return _mean([image.ssim for image in self.images])
-
-    @property
-    def input_psnr(self) -> float:
-        """Mean PSNR of the degraded inputs, in dB."""
-        return _mean([image.input_psnr for image in self.images])
-
-    @property
-    def input_ssim(self) -> float:
-        """Mean SSIM of the degraded inputs."""
-        return _mean([image.input_ssim for image in self.images])
-
-    @property
-    def gain(self) -> float | None:
-        """How many dB the output is better than the input; None where the input is exact."""
-        return self.psnr - self.input_psnr if math.isfinite(self.input_psnr) else None
-
-    @property
-    def seconds(self) -> float:
-        """Time in the model, over all images."""
-        return math.fsum(image.seconds for image in self.images)
+#: The share of free memory that an image may take before it is cut into tiles.
+_SHARE = 0.8
 
 
 def identity(image: Tensor) -> Tensor:
@@ -110,6 +48,10 @@ def evaluate(
     *,
     limit: int | None = None,
     device: str | torch.device = "cpu",
+    tile: int | str = "auto",
+    lpips: Lpips | None = None,
+    journal: Journal | None = None,
+    sheets: Sheets | None = None,
     progress: bool = True,
 ) -> list[Score]:
     """Score a model on benchmarks.
@@ -123,45 +65,117 @@ def evaluate(
         protocol: How to measure.
         limit: Only the first so many images of each benchmark.
         device: Where the model is and the images go. Measuring happens on the CPU.
+        tile: "auto" cuts an image into tiles only where it would not fit in memory, "off" never, a
+            number is the longest side of a tile in pixels. Only modules are tiled. Tiles change scores a
+            little, so each image's score says whether there were some.
+        lpips: LPIPS, if it shall be measured too.
+        journal: Where scores are kept image by image, and taken from if they are known already.
+        sheets: Where restored images go.
         progress: Whether to show a bar on standard error.
 
     Returns:
         One score for each benchmark, in the order given.
 
     Raises:
-        DataError: A test set is missing or damaged.
+        DataError: A test set is missing or damaged, or other than the journal's.
         ModelError: The model's output has another shape than its input, or is not finite.
     """
     check_present(benchmarks, root)
-    if torch.device(device).type == "cpu":
-        keep_freed_memory()
-    scores: list[Score] = []
-    with _eval_mode(model), torch.inference_mode():
-        for benchmark in benchmarks:
+    return list(
+        iterate(
+            model,
+            benchmarks,
+            root,
+            protocol,
+            limit=limit,
+            device=device,
+            tile=tile,
+            lpips=lpips,
+            journal=journal,
+            sheets=sheets,
+            progress=progress,
+        )
+    )
+
+
+def iterate(
+    model: Restore,
+    benchmarks: Sequence[Benchmark],
+    root: Path,
+    protocol: Protocol,
+    *,
+    limit: int | None = None,
+    device: str | torch.device = "cpu",
+    tile: int | str = "auto",
+    lpips: Lpips | None = None,
+    journal: Journal | None = None,
+    sheets: Sheets | None = None,
+    progress: bool = True,
+) -> Iterator[Score]:
+    """As `evaluate`, one benchmark after another, without a look at the later ones before."""
+    device = torch.device(device)
+    if device.type == "cpu":
+        memory.keep_freed_memory()
+
+    def score(benchmark: Benchmark, sample: Sample, data_sha256: str) -> ImageScore:
+        known = journal.find(benchmark.name, sample.name, data_sha256) if journal else None
+        if known is not None and (sheets is None or sheets.have(benchmark.name, sample.name)):
+            return known
+        restored, seconds, side = _restore(model, sample, device, tile)
+        if sheets is not None:
+            sheets.save(benchmark.name, sample, restored)
+        if known is not None:
+            return known
+        measured = _measure(restored, sample, protocol, lpips, seconds=seconds, side=side)
+        if journal is not None:
+            journal.add(benchmark.name, data_sha256, measured)
+        return measured
+
+    for benchmark in benchmarks:
+        with _eval_mode(model), torch.inference_mode():
             samples = benchmark.samples(root, crop_multiple=protocol.crop_multiple, limit=limit)
-            bar = tqdm(samples, desc=benchmark.name, unit="image", leave=False, disable=not progress)
+            count = len(benchmark.pairs(root)[:limit])
             digest = hashlib.sha256()
             images: list[ImageScore] = []
-            for sample in bar:
-                digest.update(sample.degraded.numpy().tobytes())
-                digest.update(sample.target.numpy().tobytes())
-                images.append(_measure(model, sample, protocol, torch.device(device)))
-            scores.append(
-                Score(
-                    name=benchmark.name,
-                    group=benchmark.group,
-                    protocol=protocol.name,
-                    data_sha256=digest.hexdigest(),
-                    images=tuple(images),
-                )
-            )
-    return scores
+            with tqdm(
+                total=count, desc=benchmark.name, unit="image", leave=False, disable=not progress
+            ) as bar:
+                for sample in samples:
+                    halves = sample.degraded.numpy().tobytes(), sample.target.numpy().tobytes()
+                    own = hashlib.sha256()
+                    for half in halves:
+                        digest.update(half)
+                        own.update(half)
+                    images.append(score(benchmark, sample, own.hexdigest()))
+                    bar.update()
+        yield Score(
+            name=benchmark.name,
+            group=benchmark.group,
+            protocol=protocol.name,
+            data_sha256=digest.hexdigest(),
+            images=tuple(images),
+        )
 
 
-def _measure(model: Restore, sample: Sample, protocol: Protocol, device: torch.device) -> ImageScore:
+def _restore(
+    model: Restore, sample: Sample, device: torch.device, tile: int | str
+) -> tuple[Tensor, float, int | None]:
+    """The model's result on the CPU, the seconds that it took, and the side of its tiles."""
     start = time.perf_counter()
+    side = _side(model, sample.degraded, device, tile)
     padded, size = pad_to_multiple(sample.degraded.to(device), int(getattr(model, "size_multiple", 1)))
-    restored = crop_to(model(padded), size).float().cpu()
+    restored: Tensor | None = None
+    if side is None:
+        try:
+            restored = crop_to(model(padded), size).float().cpu()
+        except (MemoryError, RuntimeError) as error:
+            if tile != "auto" or not isinstance(model, nn.Module) or not memory.is_out_of_memory(error):
+                raise
+            side = max(size) // 2
+    if restored is None:
+        assert isinstance(model, nn.Module)
+        assert side is not None
+        restored = Restorer(model, device=device.type, tile=side)(sample.degraded.to(device)).float().cpu()
     seconds = time.perf_counter() - start
     if restored.shape != sample.target.shape:
         raise ModelError(
@@ -175,7 +189,30 @@ def _measure(model: Restore, sample: Sample, protocol: Protocol, device: torch.d
             "or the computation overflowed.",
             code="bad_output",
         )
-    output = protocol.prepare(restored)
+    return restored, seconds, side
+
+
+def _side(model: Restore, image: Tensor, device: torch.device, tile: int | str) -> int | None:
+    """The longest side of a tile, None for the whole image."""
+    if tile == "off" or not isinstance(model, nn.Module):
+        return None
+    height, width = image.shape[-2:]
+    if isinstance(tile, int):
+        return tile if max(height, width) > tile else None
+    return memory.choose_tile(height, width, model, device, int(memory.free_memory(device) * _SHARE))
+
+
+def _measure(
+    restored: Tensor,
+    sample: Sample,
+    protocol: Protocol,
+    lpips: Lpips | None,
+    *,
+    seconds: float,
+    side: int | None,
+) -> ImageScore:
+    output = protocol.prepare(restored, sample.target)
+    given = protocol.prepare(sample.degraded, sample.target)
     height, width = sample.target.shape[-2:]
     return ImageScore(
         name=sample.name,
@@ -183,9 +220,12 @@ def _measure(model: Restore, sample: Sample, protocol: Protocol, device: torch.d
         width=width,
         psnr=protocol.psnr(output, sample.target),
         ssim=protocol.similarity(output, sample.target),
-        input_psnr=protocol.psnr(sample.degraded, sample.target),
-        input_ssim=protocol.similarity(sample.degraded, sample.target),
+        input_psnr=protocol.psnr(given, sample.target),
+        input_ssim=protocol.similarity(given, sample.target),
         seconds=seconds,
+        tile=side,
+        lpips=None if lpips is None else lpips(output, sample.target),
+        input_lpips=None if lpips is None else lpips(given, sample.target),
     )
 
 
@@ -199,8 +239,3 @@ def _eval_mode(model: Restore) -> Generator[None]:
     finally:
         if isinstance(model, nn.Module):
             model.train(training)
-
-
-def _mean(values: Sequence[float]) -> float:
-    # fsum is exact: the mean does not depend on the order of the images.
-    return math.fsum(values) / len(values)

@@ -7,8 +7,20 @@ There is no function called `ssim` on purpose: three different measures stand un
 in papers on restoration, and they differ in the third digit (see `anyrestore.metrics.ssim`).
 """
 
+from anyrestore.metrics.lpips import Lpips, load_lpips
+from anyrestore.metrics.luma import grey, luma
 from anyrestore.metrics.ms_ssim import ms_ssim
 from anyrestore.metrics.psnr import psnr
 from anyrestore.metrics.ssim import ssim_gaussian, ssim_uniform, ssim_wang
 
-__all__ = ["ms_ssim", "psnr", "ssim_gaussian", "ssim_uniform", "ssim_wang"]
+__all__ = [
+    "Lpips",
+    "grey",
+    "load_lpips",
+    "luma",
+    "ms_ssim",
+    "psnr",
+    "ssim_gaussian",
+    "ssim_uniform",
+    "ssim_wang",
+]
