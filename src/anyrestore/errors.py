@@ -45,7 +45,8 @@ class UsageError(AnyRestoreError):
     """The call itself is wrong: an option, a name or a combination that cannot work.
 
     Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture),
-    ``results_differ`` (results to be compared were measured in different ways, or on different data).
+    ``results_differ`` (results to be compared were measured in different ways, or on different data),
+    ``no_figures`` (matplotlib or scikit-learn is not installed).
     """
 
     default_code = "usage"

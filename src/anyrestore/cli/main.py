@@ -21,11 +21,23 @@ from contextlib import contextmanager
 from types import FrameType
 
 from anyrestore import __version__
-from anyrestore.cli import bench, compare, convert, data, degrade, evaluate, models, report, restore, train
+from anyrestore.cli import (
+    bench,
+    compare,
+    convert,
+    data,
+    degrade,
+    evaluate,
+    explain,
+    models,
+    report,
+    restore,
+    train,
+)
 from anyrestore.cli.terminal import complain, describe, exit_code
 from anyrestore.errors import AnyRestoreError
 
-VERBS = (restore, degrade, models, convert, evaluate, compare, report, data, train, bench)
+VERBS = (restore, degrade, models, convert, evaluate, compare, report, explain, data, train, bench)
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 PIPE_CLOSED = 141
