@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-# What several folders of tests make their data with: training_pictures.py, layouts.py.
+# What several folders of tests make their data with: training_pictures.py, layouts.py, public_weights.py.
 sys.path.insert(0, str(Path(__file__).parent))
 
 # The tensors here are small, and xdist gives every core a worker: more threads only wait for each other.

@@ -77,7 +77,9 @@ class ModelError(AnyRestoreError):
     """A model could not be found, built or loaded.
 
     Codes: ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that holds more
-    than tensors), ``no_lpips`` (what LPIPS needs is not installed), and others of the model rooms.
+    than tensors), ``no_spandrel`` (other people's networks need the extra ``foreign``), ``not_restoration``
+    (a network for something else), ``no_lpips`` (what LPIPS needs is not installed), and others of the model
+    rooms.
     """
 
     default_code = "model"

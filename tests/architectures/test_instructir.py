@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from anyrestore.architectures.instructir import PRESETS, Config, InstructIR
+from anyrestore.architectures.instructir import PRESETS, Condition, Config, InstructIR
 from anyrestore.benchmark.cost import count_macs
 
 TINY = PRESETS["instructir-tiny"]
@@ -60,6 +60,19 @@ def test_a_batch_equals_its_images_each_with_its_own_instruction() -> None:
     torch.testing.assert_close(model(x, said), one_by_one, rtol=1e-4, atol=1e-5)
     together = torch.cat([model(x[i : i + 1], said[:1]) for i in range(3)])
     torch.testing.assert_close(model(x, said[:1]), together, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_shared_condition_carries_the_instruction() -> None:
+    model, said = tiny(), words()
+    left, right = image(seed=1), image(seed=2) * 0.2
+    shared = model.share([left, right], instruction=said)
+    assert torch.equal(model(left, model.share([left], instruction=said)), model(left, said))
+    assert not torch.allclose(model(left, shared), model(left, said), rtol=0, atol=1e-4)
+    # Without means of a whole picture it is the instruction alone; what is shared depends on what was said.
+    assert torch.equal(model(left, Condition(said)), model(left, said))
+    other = model.share([left, right], instruction=words(seed=1))
+    assert not torch.allclose(other.means[0][-1].value, shared.means[0][-1].value)
 
 
 def test_every_parameter_gets_a_gradient() -> None:

@@ -85,6 +85,66 @@ def test_the_network_is_the_papers() -> None:
     torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def naive_local_means(x: torch.Tensor, window: tuple[int, int]) -> torch.Tensor:
+    """For every pixel the mean of a window about it, moved inside where it would leave the picture."""
+    height, width = x.shape[-2:]
+    rows, columns = min(window[0], height), min(window[1], width)
+    result = torch.empty_like(x)
+    for i in range(height):
+        for j in range(width):
+            top = min(max(i - (rows - 1) // 2, 0), height - rows)
+            left = min(max(j - (columns - 1) // 2, 0), width - columns)
+            part = x[..., top : top + rows, left : left + columns]
+            result[..., i, j] = part.double().mean(dim=(-2, -1)).float()
+    return result
+
+
+@pytest.mark.parametrize("window", [(1, 1), (4, 4), (5, 3), (7, 100), (100, 6), (13, 17), (8, 11)], ids=str)
+def test_local_means_are_those_of_the_windows(window: tuple[int, int]) -> None:
+    from anyrestore.layers.naf import SimplifiedChannelAttention
+
+    attention, x = SimplifiedChannelAttention(3, window), image(13, 17, batch=2)
+    torch.testing.assert_close(attention(x), x * attention.conv(naive_local_means(x, window)))
+
+
+def test_a_window_as_large_as_the_picture_is_the_global_mean_to_the_bit() -> None:
+    local, whole, x = tiny(local_window=(32, 48)), tiny(), image(32, 48)
+    assert torch.equal(local(x), whole(x))
+    assert not torch.allclose(local(image(40, 48)), whole(image(40, 48)), rtol=0, atol=1e-4)
+
+
+def test_a_window_shrinks_with_the_resolution() -> None:
+    model = tiny(local_window=(12, 7))
+    windows = [stage[0].attention.window for stage in model.unet.stages]
+    assert windows == [(12, 7), (6, 3), (3, 1), (1, 1), (3, 1), (6, 3), (12, 7)]
+
+
+def test_local_means_lose_no_digits_to_a_bright_surrounding() -> None:
+    """Differences of running sums in float32 would: the sums over 4,000 bright pixels have none left."""
+    from anyrestore.layers.naf import window_means
+
+    x = torch.full((1, 1, 8, 4096), 1e4)
+    x[..., -64:] = image(8, 64)[:, :1]
+    torch.testing.assert_close(
+        window_means(x, (8, 8))[0, 0, 0, -1], x[..., -8:].double().mean().float(), rtol=1e-6, atol=0
+    )
+
+
+def test_a_local_mean_depends_on_its_window_only() -> None:
+    from anyrestore.layers.naf import window_means
+
+    x = image(16, 40)
+    assert torch.equal(window_means(x, (5, 6))[..., 9:], window_means(x[..., 9:], (5, 6)))
+
+
+def test_a_network_with_local_means_has_nothing_to_share() -> None:
+    model, x = tiny(local_window=(16, 16)), image()
+    assert model.share([x]) is None
+    told = tiny().share([x])  # which replaces them
+    assert told is not None
+    assert torch.equal(model(x, told), tiny()(x, told))
+
+
 def test_a_new_block_is_the_identity() -> None:
     from anyrestore.layers.naf import NAFBlock
 
@@ -133,6 +193,7 @@ def test_sizes_and_configs_that_do_not_fit_are_refused() -> None:
         {"middle": 257},
         {"encoder": (1,)},
         {"encoder": (), "decoder": ()},
+        {"local_window": (0, 8)},
     ):
         with pytest.raises(ValueError, match="expected"):
             Config(**bad)

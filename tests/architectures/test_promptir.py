@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from anyrestore.architectures.promptir import PRESETS, Config, PromptedStage, PromptIR
-from anyrestore.conditioning.prompt_pool import GlobalMean, PromptPool, merge_means
+from anyrestore.conditioning.prompt_pool import PromptPool
+from anyrestore.layers.sharing import GlobalMean, merge_means
 
 TINY = PRESETS["promptir-tiny"]
 

@@ -3,7 +3,15 @@
 import json
 from typing import Any
 
+import pytest
+
 from anyrestore import zoo
+from anyrestore.zoo.catalog import ARCHITECTURES
+
+KEYS = {
+    *("name", "architecture", "parameters", "gmac", "weights", "license", "trained_on", "scores"),
+    *("published_parameters", "published_gmac", "public_parameters", "paper"),
+}
 
 
 def test_json_has_exactly_the_documented_keys(command: Any) -> None:
@@ -12,24 +20,64 @@ def test_json_has_exactly_the_documented_keys(command: Any) -> None:
     listed = json.loads(done.out)
     assert [entry["name"] for entry in listed] == list(zoo.CATALOG)
     for entry in listed:
-        assert set(entry) == {
-            "name",
-            "architecture",
-            "parameters",
-            "gmac",
-            "weights",
-            "license",
-            "trained_on",
-            "scores",
-        }
+        assert set(entry) == KEYS
         assert entry["parameters"] == zoo.CATALOG[entry["name"]].parameters
+        assert set(entry["paper"]) == {"name", "title", "year", "arxiv"}
 
 
-def test_the_table_names_every_model_on_a_line(command: Any) -> None:
+def test_the_table_names_every_model_once_below_its_paper(command: Any) -> None:
     done = command("models")
     lines = done.out.splitlines()
     assert done.code == 0
-    assert len(lines) == 1 + len(zoo.CATALOG)
-    for line, entry in zip(lines[1:], zoo.CATALOG.values(), strict=True):
-        assert line.startswith(entry.name)
-        assert f"{entry.parameters:,}" in line
+    assert max(map(len, lines)) <= 100
+    assert "\x1b" not in done.out
+    paper = None
+    rows = dict[str, str]()
+    for line in lines[2:]:
+        if line.startswith("  "):
+            name = line.split()[0]
+            assert name not in rows
+            rows[name] = line
+            assert paper is not None
+            assert paper == ARCHITECTURES[zoo.CATALOG[name].architecture].paper.name
+            assert line.split()[1] == f"{zoo.CATALOG[name].parameters / 1e6:.2f}"
+        elif line:
+            paper = line.split(" (")[0]
+    for entry in zoo.CATALOG.values():
+        tiny = entry.name.endswith("tiny")
+        assert (entry.name in rows) != tiny
+        assert entry.name in done.out
+    assert rows["promptir"].split()[1:6] == ["35.38", "35.59", "-0.60", "%", "132.23"]
+    assert rows["cea-t"].split()[2:4] == ["-", "-"]
+    assert "dB" in rows["cea-t"]
+    assert rows["cea-t"].endswith("Apache-2.0")
+    starts = {line.index("%") for line in rows.values() if "%" in line}
+    assert len(starts) == 1  # aligned
+
+
+@pytest.mark.parametrize("name", zoo.CATALOG)
+def test_one_model_is_shown_in_full(name: str, command: Any) -> None:
+    entry, done = zoo.CATALOG[name], command("models", name)
+    paper = ARCHITECTURES[entry.architecture].paper
+    assert (done.code, done.err) == (0, "")
+    assert f"{name}: {paper.name}" in done.out
+    assert f"{entry.parameters:,}" in done.out
+    assert f"{entry.gmac:.3f}" in done.out
+    assert "  width" in done.out
+    assert ("SHA-256" in done.out) == (entry.weights is not None)
+    for score in entry.scores.values():
+        assert f"{score:.2f}" in done.out
+
+
+def test_one_model_for_programs_has_its_configuration(command: Any) -> None:
+    done = command("models", "moce-s", "--json")
+    found = json.loads(done.out)
+    assert set(found) == KEYS | {"config"}
+    assert found["config"]["width"] == 32
+    assert found["public_parameters"] == found["parameters"]
+
+
+def test_a_model_that_is_not_there_is_a_sentence(command: Any) -> None:
+    done = command("models", "nonsense")
+    assert (done.code, done.out) == (2, "")
+    assert "expected a model among cea-t" in done.err

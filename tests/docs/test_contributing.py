@@ -26,7 +26,7 @@ from anyrestore import Restorer, architectures, create_model, load_model
 from anyrestore.benchmark import count_macs, count_parameters
 from anyrestore.cli.main import main
 from anyrestore.zoo import save_weights
-from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, Architecture, Entry
+from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, Architecture, Entry, Paper
 
 ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "CONTRIBUTING.md").read_text().split("## Add an architecture\n")[1].split("\n## ")[0]
@@ -80,7 +80,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         # Found by the package's own import, the file has its shapes checked like every other.
         patch.setattr(architectures, "__path__", [*architectures.__path__, str(folder)])
         flat = importlib.import_module(NAME)
-        names = {"Architecture": Architecture, "Entry": Entry, "flat": flat}
+        names = {"Architecture": Architecture, "Entry": Entry, "Paper": Paper, "flat": flat}
         for name, made_by in eval(f"{{{ARCHITECTURE}}}", names).items():
             patch.setitem(ARCHITECTURES, name, made_by)
         for entry in eval(f"({ENTRIES})", names):
@@ -116,9 +116,10 @@ def test_every_preset_has_a_true_entry(example: ModuleType, capsys: pytest.Captu
 
 def test_the_command_lists_it(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
-    lines = {line.split()[0]: line.split() for line in capfd.readouterr().out.splitlines()}
-    assert lines["flat"][1:3] == ["flat", f"{CATALOG['flat'].parameters:,}"]
-    assert "flat-tiny" in lines
+    printed = capfd.readouterr().out.splitlines()
+    assert "Flat (2026)" in printed
+    lines = {line.split()[0]: line.split() for line in printed if line.strip()}
+    assert lines["flat"][1] == f"{CATALOG['flat'].parameters / 1e6:.2f}"
 
 
 def test_it_is_stored_loaded_and_restores_a_picture(model: nn.Module, tmp_path: Path) -> None:

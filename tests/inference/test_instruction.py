@@ -74,6 +74,8 @@ def test_the_instruction_reaches_the_network_in_tiles_and_without(model: Instruc
     assert next(iter(dark.understood)) == "low_light"
     tiled = Restorer(model, device="cpu", tile=32, instruction="so dark")(x)
     assert (tiled - dark(x)).abs().mean() < (tiled - other(x)).abs().mean()
+    apart = Restorer(model, device="cpu", tile=32, instruction="so dark", share="off")(x)
+    assert not torch.equal(tiled, apart)
     assert Restorer(model, device="cpu").understood == {}
 
 

@@ -23,10 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anyrestore.conditioning.prompt_pool import Mean, PromptPool, merge_means
+from anyrestore.conditioning.prompt_pool import PromptPool
 from anyrestore.layers.attention import Similarity, add_similarities
 from anyrestore.layers.norm import BiasFreeLayerNorm, LayerNorm
-from anyrestore.layers.sharing import Shared, share_statistics
+from anyrestore.layers.sharing import Mean, Shared, merge_means, share_statistics
 from anyrestore.layers.transformer import TransformerBlock, TransformerStage
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyrestore.cli import terminal
-from anyrestore.errors import OutputError, UsageError
+from anyrestore.errors import ModelError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Declare the verb's options."""
     parser = subparsers.add_parser("convert", help="read weights of a public repository", description=__doc__)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt, .pth or .ckpt file")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="a .pt, .pth, .ckpt or .safetensors file"
+    )
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, required=True, help="the .safetensors file to write"
     )
@@ -40,7 +42,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"expected an output that ends in .safetensors, came {args.output}")
     if args.output.exists() and not args.overwrite:
         raise OutputError(f"{args.output} exists; choose another name, or --overwrite", code="output_exists")
-    model = convert_file(args.checkpoint, args.architecture)
+    try:
+        model = convert_file(args.checkpoint, args.architecture)
+    except ModelError as error:
+        if (other := _runs_as(args.checkpoint, error)) is None:
+            raise
+        raise ModelError(
+            f"{error}; they are of {other}, which stays as it is: use anyrestore restore --weights "
+            f"{args.checkpoint}",
+            code=error.code,
+        ) from error
     dtype = torch.float16 if args.half else torch.float32
     save_weights(model, args.output, dtype=dtype, notes=f"converted from {args.checkpoint.name}")
     terminal.say(
@@ -48,3 +59,16 @@ def run(args: argparse.Namespace) -> int:
         "the licence of the weights is the one they came with"
     )
     return terminal.OK
+
+
+def _runs_as(path: Path, error: ModelError) -> str | None:
+    """What a file that is none of ours is for spandrel, if `restore` would take it."""
+    from anyrestore.zoo.foreign import Foreign, load_public  # noqa: PLC0415
+
+    if error.code != "bad_weights":
+        return None
+    try:
+        model = load_public(path)
+    except ModelError:
+        return None
+    return model.architecture if isinstance(model, Foreign) else None

@@ -28,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="OUT",
         help="a file or a folder (default, for one picture: NAME.restored.EXT)",
     )
-    parser.add_argument("--model", metavar="NAME", help="a model's name, or a .safetensors file")
+    parser.add_argument("--model", metavar="NAME", help="a model's name, or a file as for --weights")
     parser.add_argument(
         "--instruction",
         metavar="WORDS",
@@ -40,7 +40,12 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         type=Path,
         help="the text head that the model was trained with (default: the one that ships)",
     )
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="a .safetensors file, for --model")
+    parser.add_argument(
+        "--weights",
+        metavar="FILE",
+        type=Path,
+        help="a .safetensors, .pth, .pt or .ckpt file; other people's networks need the extra foreign",
+    )
     parser.add_argument(
         "--tile",
         metavar="auto|off|N",
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = batch.plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
     batch.check_places(jobs)
     restorer = Restorer(
-        _model(args.model, args.weights),
+        _model(args.model, args.weights, args.tile),
         device=args.device,
         tile=args.tile,
         threads=args.threads,
@@ -93,18 +98,25 @@ def run(args: argparse.Namespace) -> int:
     return follow(results, len(jobs), debug=args.debug)
 
 
-def _model(name: str | None, weights: Path | None) -> str | nn.Module | None:
+def _model(name: str | None, weights: Path | None, tile: int | str) -> str | nn.Module | None:
     """What the two options ask for: a name, a file's network, or nothing in particular."""
-    if weights is None:
-        return name
     from anyrestore import zoo  # noqa: PLC0415
     from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG  # noqa: PLC0415
 
-    model = zoo.load_model(weights)
-    if name is not None:
+    if weights is None and (name is None or not zoo.is_file(name)):
+        return name
+    path = Path(name or "") if weights is None else weights
+    model = zoo.load_model(path)
+    if weights is not None and name is not None:
         if name not in CATALOG:
             raise UsageError(f"--model: expected one of {', '.join(CATALOG)} beside --weights, came {name!r}")
         architecture = CATALOG[name].architecture
         if not isinstance(model, ARCHITECTURES[architecture].model):
             raise UsageError(f"--weights: expected those of {architecture}, {weights} holds others")
+    if isinstance(model, zoo.Foreign):
+        complain(model.summary)
+        if model.whole and isinstance(tile, int):
+            complain(f"{model.architecture} works better without tiles; --tile auto cuts only to fit memory")
+    elif zoo.is_public(path):
+        complain(f"{type(model).__name__} weights, run by anyrestore's own network; licence as they came")
     return model

@@ -9,6 +9,8 @@ mask gets a gradient only once they have moved.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -40,7 +42,7 @@ class InstructionBlock(nn.Module):
         """How far every channel is open, in (0, 1)."""
         return torch.sigmoid(self.to_mask(instruction))
 
-    def forward(self, x: Features, instruction: Instruction) -> Features:
-        """The features with what the instruction asks for added."""
+    def forward(self, x: Features, instruction: Instruction, *given: Any) -> Features:
+        """The features with what the instruction asks for added; what else is ``given`` goes to the block."""
         routed = (x * self.scale + self.shift) * self.mask(instruction)[..., None, None]
-        return x + self.block(routed)
+        return x + self.block(routed, *given)

@@ -5,43 +5,18 @@ resized to the features and passed through a 3x3 convolution. The features decid
 component there is; what a component looks like, and where, is the same for all images.
 
 Unusual: the features' mean comes with the number of pixels behind it, so that the means of several tiles of
-one picture merge into the picture's; see :func:`merge_means`.
+one picture merge into the picture's; see :func:`~anyrestore.layers.sharing.merge_means`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyrestore.layers.sharing import GlobalMean, Mean
 from anyrestore.types import Features
-
-
-class Mean(NamedTuple):
-    """The mean of features over their pixels, and how many those were."""
-
-    value: Float[Tensor, "b c"]
-    pixels: Float[Tensor, ""]
-
-
-def merge_means(parts: Iterable[Mean]) -> Mean:
-    """The mean over all parts' pixels together."""
-    values, pixels = (torch.stack(items) for items in zip(*parts, strict=True))
-    total = pixels.sum()
-    share = (pixels / total).to(values.dtype)
-    return Mean((values * share[:, None, None]).sum(dim=0), total)
-
-
-class GlobalMean(nn.Module):
-    """Features (b c h w) -> :class:`Mean`."""
-
-    def forward(self, x: Features) -> Mean:
-        """Over all pixels."""
-        return Mean(x.mean(dim=(-2, -1)), x.new_full((), x.shape[-2] * x.shape[-1], dtype=torch.float32))
 
 
 class PromptPool(nn.Module):

@@ -59,13 +59,14 @@ def choose_tile(
     Args:
         height: rows of the picture.
         width: columns of the picture.
-        model: states `bytes_per_pixel`, peak activation bytes per input pixel in float32.
+        model: states `bytes_per_pixel`, peak activation bytes per input pixel in float32, and `square` if it
+            pads pictures to squares.
         device: where the model runs.
         budget: bytes that activations may take; None for `default_budget`.
     """
     budget = default_budget(device) if budget is None else budget
     pixels = budget / float(getattr(model, "bytes_per_pixel", DEFAULT_BYTES_PER_PIXEL))
-    if height * width <= pixels:
+    if (max(height, width) ** 2 if getattr(model, "square", False) else height * width) <= pixels:
         return None
     return min(max(math.isqrt(int(pixels)), SMALLEST_TILE), LARGEST_TILE)
 

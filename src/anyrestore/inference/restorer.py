@@ -7,7 +7,8 @@ beside the picture itself and its result the memory does not grow with the heigh
 
 Unusual: attention in these models looks at the whole image, so a tile by itself is not restored as it would
 be inside the picture. A model with `share` computes its condition once, from a sample of the picture, and
-every tile is run with it. An instruction in words is such a condition too, the same for every picture.
+every tile is run with it. An instruction in words is a condition too, the same for every picture; a model
+that takes one and has `share` is told it there.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ class Restorer:
     """Restores pictures with one model.
 
     Args:
-        model: a name of the zoo, the path of a .safetensors file, or a module, which is then moved to the
-            device and put in eval mode; None for the zoo's default on `device`.
+        model: a name of the zoo, the path of a weights file (.safetensors, .pth, .pt, .ckpt; other people's
+            too, see :mod:`anyrestore.zoo.foreign`), or a module, which is then moved to the device and put in
+            eval mode; None for the zoo's default on `device`.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
         tile: "auto" (tiles where the whole picture would not fit in free memory), "off", or the longest side
             of a tile in pixels.
@@ -304,7 +306,8 @@ class Restorer:
             side = min(SHARE_SIDE, tiles[0].rows.size, tiles[0].columns.size)
             sample = windows(*padded, side, SHARE_PER_AXIS, self.size_multiple)
         with torch.inference_mode(), self._bar(len(tiles) + len(sample)):
-            condition = self._instruction if share is None else share(load(tile) for tile in sample)
+            told = {} if self._instruction is None else {"instruction": self._instruction}
+            condition = self._instruction if share is None else share((load(t) for t in sample), **told)
 
             def run(tile: Tile) -> Tensor:
                 return self.model(load(tile)) if condition is None else self.model(load(tile), condition)

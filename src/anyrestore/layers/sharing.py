@@ -2,6 +2,7 @@
 
 Such a layer keeps what it sees in a submodule of its own (the similarity of channels, a mean over the pixels)
 whose outputs can be merged over tiles. Forward hooks read them off; the model itself knows nothing of it.
+The commonest such statistic, the mean over all pixels, is here too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,34 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
+
+from anyrestore.types import Features
+
+
+class Mean(NamedTuple):
+    """The mean of features over their pixels, and how many those were."""
+
+    value: Float[Tensor, "b c"]
+    pixels: Float[Tensor, ""]
+
+
+def merge_means(parts: Iterable[Mean]) -> Mean:
+    """The mean over all parts' pixels together."""
+    values, pixels = (torch.stack(items) for items in zip(*parts, strict=True))
+    total = pixels.sum()
+    share = (pixels / total).to(values.dtype)
+    return Mean((values * share[:, None, None]).sum(dim=0), total)
+
+
+class GlobalMean(nn.Module):
+    """Features (b c h w) -> :class:`Mean`."""
+
+    def forward(self, x: Features) -> Mean:
+        """Over all pixels."""
+        return Mean(x.mean(dim=(-2, -1)), x.new_full((), x.shape[-2] * x.shape[-1], dtype=torch.float32))
 
 
 class Shared(NamedTuple):
@@ -22,7 +50,7 @@ class Shared(NamedTuple):
 
 
 def share_statistics(
-    model: nn.Module, shared: Sequence[Shared], tiles: Iterable[Tensor], rounds: int = 2
+    model: Callable[[Tensor], object], shared: Sequence[Shared], tiles: Iterable[Tensor], rounds: int = 2
 ) -> list[Any]:
     """The merged statistics of every submodule over all tiles, in the order of ``shared``.
 
@@ -30,7 +58,7 @@ def share_statistics(
     own, in the next ones with what the round before has found.
 
     Args:
-        model: is called with every tile.
+        model: a module, or a function that calls one; is called with every tile.
         shared: submodules of it, each called once in a forward pass.
         tiles: images of one picture; sizes may differ.
         rounds: passes over the tiles, at least 1.

@@ -1,6 +1,18 @@
-"""The models by name: what they are, what they cost, and the weights that ship."""
+"""The models by name: what they are, what they cost, and the weights that ship; and other people's."""
 
 from anyrestore.zoo.catalog import CATALOG, Entry, create_model, default_model
-from anyrestore.zoo.weights import load_model, load_weights, save_weights
+from anyrestore.zoo.foreign import Foreign
+from anyrestore.zoo.weights import is_file, is_public, load_model, load_weights, save_weights
 
-__all__ = ["CATALOG", "Entry", "create_model", "default_model", "load_model", "load_weights", "save_weights"]
+__all__ = [
+    "CATALOG",
+    "Entry",
+    "Foreign",
+    "create_model",
+    "default_model",
+    "is_file",
+    "is_public",
+    "load_model",
+    "load_weights",
+    "save_weights",
+]

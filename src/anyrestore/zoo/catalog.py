@@ -1,7 +1,8 @@
 """One literal table of every model that can be asked for by name.
 
 Numbers are stated here, and tests count them again: ``parameters`` exactly, ``gmac`` (multiply-accumulates of
-one 3 x 224 x 224 image) to the digits shown.
+one 3 x 224 x 224 image) to the digits shown. What the papers and the public code have is stated beside them;
+tests hold the two together.
 """
 
 from __future__ import annotations
@@ -25,11 +26,24 @@ class Entry:
     architecture: str
     parameters: int
     gmac: float
+    published_parameters: int | None = None  # to the digits of the paper
+    published_gmac: float | None = None  # of the paper, for the same size
+    public_parameters: int | None = None  # counted in the authors' code
     weights: str | None = None  # file name in this package's folder ``files``
     sha256: str | None = None  # of that file
     license: str | None = None  # of the weights
     trained_on: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict[str, float])  # PSNR in dB, protocol promptir
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where an architecture comes from."""
+
+    name: str  # what its authors call it
+    title: str
+    year: int
+    arxiv: str | None = None  # number
 
 
 @dataclass(frozen=True)
@@ -39,17 +53,81 @@ class Architecture:
     model: Any  # nn.Module subclass that takes a config
     config: Any  # frozen dataclass
     presets: Mapping[str, Any]  # configs by name
+    paper: Paper
 
 
 ARCHITECTURES = {
-    "cea": Architecture(cea.CEA, cea.Config, cea.PRESETS),
-    "exda": Architecture(exda.ExDA, exda.Config, exda.PRESETS),
-    "anyir": Architecture(anyir.AnyIR, anyir.Config, anyir.PRESETS),
-    "moce": Architecture(moce.MoCE, moce.Config, moce.PRESETS),
-    "restormer": Architecture(restormer.Restormer, restormer.Config, restormer.PRESETS),
-    "nafnet": Architecture(nafnet.NAFNet, nafnet.Config, nafnet.PRESETS),
-    "promptir": Architecture(promptir.PromptIR, promptir.Config, promptir.PRESETS),
-    "instructir": Architecture(instructir.InstructIR, instructir.Config, instructir.PRESETS),
+    "cea": Architecture(
+        cea.CEA,
+        cea.Config,
+        cea.PRESETS,
+        Paper(
+            "CEA-IR",
+            "Continuous Expert Assembly: Instance-Conditioned Low-Rank Residuals for All-in-One "
+            "Image Restoration",
+            2026,
+            "2605.06127",
+        ),
+    ),
+    "exda": Architecture(
+        exda.ExDA,
+        exda.Config,
+        exda.PRESETS,
+        Paper(
+            "ExDA",
+            "Rethinking Expressivity and Degradation-Awareness in Attention for All-in-One Blind "
+            "Image Restoration",
+            2026,
+        ),
+    ),
+    "anyir": Architecture(
+        anyir.AnyIR,
+        anyir.Config,
+        anyir.PRESETS,
+        Paper(
+            "AnyIR",
+            "Any Image Restoration via Efficient Spatial-Frequency Degradation Adaptation",
+            2025,
+            "2504.14249",
+        ),
+    ),
+    "moce": Architecture(
+        moce.MoCE,
+        moce.Config,
+        moce.PRESETS,
+        Paper(
+            "MoCE-IR",
+            "Complexity Experts are Task-Discriminative Learners for Any Image Restoration",
+            2024,
+            "2411.18466",
+        ),
+    ),
+    "restormer": Architecture(
+        restormer.Restormer,
+        restormer.Config,
+        restormer.PRESETS,
+        Paper("Restormer", "Efficient Transformer for High-Resolution Image Restoration", 2021, "2111.09881"),
+    ),
+    "nafnet": Architecture(
+        nafnet.NAFNet,
+        nafnet.Config,
+        nafnet.PRESETS,
+        Paper("NAFNet", "Simple Baselines for Image Restoration", 2022, "2204.04676"),
+    ),
+    "promptir": Architecture(
+        promptir.PromptIR,
+        promptir.Config,
+        promptir.PRESETS,
+        Paper("PromptIR", "Prompting for All-in-One Image Restoration", 2023, "2306.13090"),
+    ),
+    "instructir": Architecture(
+        instructir.InstructIR,
+        instructir.Config,
+        instructir.PRESETS,
+        Paper(
+            "InstructIR", "High-Quality Image Restoration Following Human Instructions", 2024, "2401.16468"
+        ),
+    ),
 }
 
 CATALOG: dict[str, Entry] = {
@@ -89,30 +167,125 @@ CATALOG: dict[str, Entry] = {
                 "mixture-rain+noise+jpeg": 25.58,
             },
         ),
-        Entry(name="cea-s", architecture="cea", parameters=9_711_526, gmac=27.349),
+        Entry(
+            name="cea-s",
+            architecture="cea",
+            parameters=9_711_526,
+            gmac=27.349,
+            published_parameters=9_712_000,
+            published_gmac=28.03,
+        ),
         Entry(name="cea", architecture="cea", parameters=21_630_134, gmac=59.963),
         Entry(name="tiny", architecture="cea", parameters=198_551, gmac=0.675),
-        Entry(name="exda-t", architecture="exda", parameters=5_834_340, gmac=26.816),
-        Entry(name="exda-s", architecture="exda", parameters=10_046_462, gmac=46.834),
-        Entry(name="exda-b", architecture="exda", parameters=22_420_752, gmac=109.208),
+        Entry(
+            name="exda-t",
+            architecture="exda",
+            parameters=5_834_340,
+            gmac=26.816,
+            published_parameters=5_830_000,
+            published_gmac=27.0,
+        ),
+        Entry(
+            name="exda-s",
+            architecture="exda",
+            parameters=10_046_462,
+            gmac=46.834,
+            published_parameters=10_050_000,
+            published_gmac=47.0,
+        ),
+        Entry(
+            name="exda-b",
+            architecture="exda",
+            parameters=22_420_752,
+            gmac=109.208,
+            published_parameters=22_420_000,
+            published_gmac=109.0,
+        ),
         Entry(name="exda-tiny", architecture="exda", parameters=147_419, gmac=0.973),
-        # 5,736,376 and 8,513,436 in the authors' code, which has temperatures that it never reads.
-        Entry(name="anyir-t", architecture="anyir", parameters=5_735_759, gmac=26.253),
-        Entry(name="anyir-s", architecture="anyir", parameters=8_512_600, gmac=39.185),
+        # The authors' code has 617 and 836 temperatures that it never reads.
+        Entry(
+            name="anyir-t",
+            architecture="anyir",
+            parameters=5_735_759,
+            gmac=26.253,
+            published_parameters=5_740_000,
+            published_gmac=26.0,
+            public_parameters=5_736_376,
+        ),
+        Entry(
+            name="anyir-s",
+            architecture="anyir",
+            parameters=8_512_600,
+            gmac=39.185,
+            published_parameters=8_510_000,
+            published_gmac=39.0,
+            public_parameters=8_513_436,
+        ),
         Entry(name="anyir-tiny", architecture="anyir", parameters=132_167, gmac=0.818),
         # With the costliest expert in every block; with the cheapest 32.5 and 70.9.
-        Entry(name="moce-s", architecture="moce", parameters=11_477_752, gmac=36.587),
-        Entry(name="moce", architecture="moce", parameters=25_353_796, gmac=79.563),
+        Entry(
+            name="moce-s",
+            architecture="moce",
+            parameters=11_477_752,
+            gmac=36.587,
+            published_parameters=11_470_000,
+            published_gmac=36.93,
+            public_parameters=11_477_752,
+        ),
+        Entry(
+            name="moce",
+            architecture="moce",
+            parameters=25_353_796,
+            gmac=79.563,
+            published_parameters=25_350_000,
+            published_gmac=80.59,
+            public_parameters=25_353_796,
+        ),
         Entry(name="moce-tiny", architecture="moce", parameters=247_416, gmac=0.958),
-        Entry(name="restormer", architecture="restormer", parameters=26_126_644, gmac=118.582),
+        Entry(
+            name="restormer",
+            architecture="restormer",
+            parameters=26_126_644,
+            gmac=118.582,
+            published_parameters=26_130_000,
+            public_parameters=26_126_644,
+        ),
         Entry(name="restormer-tiny", architecture="restormer", parameters=208_225, gmac=1.063),
-        Entry(name="nafnet", architecture="nafnet", parameters=17_111_907, gmac=12.217),
-        Entry(name="nafnet-denoise", architecture="nafnet", parameters=29_159_715, gmac=12.285),
+        Entry(
+            name="nafnet",
+            architecture="nafnet",
+            parameters=17_111_907,
+            gmac=12.217,
+            published_parameters=17_110_000,
+            public_parameters=17_111_907,
+        ),
+        Entry(
+            name="nafnet-denoise",
+            architecture="nafnet",
+            parameters=29_159_715,
+            gmac=12.285,
+            public_parameters=29_159_715,
+        ),
         Entry(name="nafnet-tiny", architecture="nafnet", parameters=75_355, gmac=0.221),
-        # 35,592,263 in the public code, which makes 215,296 that it never uses.
-        Entry(name="promptir", architecture="promptir", parameters=35_376_967, gmac=132.23),
+        # The public code makes 215,296 weights that it never uses.
+        Entry(
+            name="promptir",
+            architecture="promptir",
+            parameters=35_376_967,
+            gmac=132.23,
+            published_parameters=35_590_000,
+            published_gmac=132.0,
+            public_parameters=35_592_263,
+        ),
         Entry(name="promptir-tiny", architecture="promptir", parameters=288_526, gmac=1.29),
-        Entry(name="instructir", architecture="instructir", parameters=15_843_363, gmac=12.378),
+        Entry(
+            name="instructir",
+            architecture="instructir",
+            parameters=15_843_363,
+            gmac=12.378,
+            published_parameters=15_800_000,
+            public_parameters=15_843_363,
+        ),
         Entry(name="instructir-tiny", architecture="instructir", parameters=126_875, gmac=0.362),
     )
 }

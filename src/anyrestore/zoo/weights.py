@@ -1,7 +1,8 @@
 """Weights as safetensors files whose header says which network they belong to.
 
-Pickled files are never read. safetensors has no checksum of its own, so the weights that ship are checked
-against the SHA-256 in the catalogue, over the very bytes that are then used.
+Files that anyrestore did not write go to :mod:`anyrestore.zoo.foreign`; nothing is unpickled. safetensors has
+no checksum of its own, so the weights that ship are checked against the SHA-256 in the catalogue, over the
+very bytes that are then used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from anyrestore.errors import ModelError
 from anyrestore.storage import store_bytes
 from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, build
+from anyrestore.zoo.convert.files import CHECKPOINTS, metadata
+from anyrestore.zoo.foreign import load_public
 
 #: Version of the header's layout; a file with a newer one needs a newer anyrestore.
 FORMAT = 1
@@ -76,18 +79,37 @@ def load_weights(path: Path, *, sha256: str | None = None) -> nn.Module:
     return model.eval().requires_grad_(requires_grad=False)
 
 
+def is_file(name: str | Path) -> bool:
+    """Whether what stands for a model is a file, not a name of the catalogue."""
+    return isinstance(name, Path) or name.lower().endswith((".safetensors", *CHECKPOINTS))
+
+
+def is_public(path: Path) -> bool:
+    """Whether a file is a checkpoint, or a safetensors file that anyrestore did not write."""
+    try:
+        with path.open("rb") as file:
+            found = metadata(file)
+    except OSError:
+        found = None
+    return path.suffix.lower() in CHECKPOINTS if found is None else "anyrestore" not in found
+
+
 def load_model(name: str | Path) -> nn.Module:
-    """A model with trained weights: a name of the catalogue, or the path of a .safetensors file.
+    """A model with trained weights: a name of the catalogue, or the path of a file.
+
+    A .safetensors file that anyrestore wrote says what it is. In any other .safetensors, .pt, .pth or .ckpt
+    file the network is found by its tensors' names, see :func:`anyrestore.zoo.foreign.load_public`.
 
     Raises:
         ModelError: no such model, no weights for it, or a bad file.
     """
-    if isinstance(name, Path) or str(name).endswith(".safetensors"):
-        return load_weights(Path(name))
-    entry = CATALOG.get(name)
+    if is_file(name):
+        path = Path(name)
+        return load_public(path) if is_public(path) else load_weights(path)
+    entry = CATALOG.get(str(name))
     if entry is None:
         raise ModelError(
-            f"expected a model among {', '.join(CATALOG)} or a .safetensors file, came {name!r}",
+            f"expected a model among {', '.join(CATALOG)}, or a .safetensors or .pth file, came {name!r}",
             code="unknown_model",
         )
     if entry.weights is None:
