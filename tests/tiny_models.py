@@ -12,8 +12,12 @@ from anyrestore.zoo.catalog import ARCHITECTURES
 
 SMALLEST: dict[str, tuple[str, dict[str, object]]] = {
     "cea": ("tiny", {}),
-    "cea at half resolution": ("tiny", {"stem_scale": 2}),
     **{name: (f"{name}-tiny", {}) for name in ARCHITECTURES if name != "cea"},
+    "cea at half resolution": ("tiny", {"stem_scale": 2}),
+    **{
+        f"{name} at half resolution": (f"{name}-tiny", {"stem_scale": 2})
+        for name in ("exda", "anyir", "moce")
+    },
     "nafnet with local means": ("nafnet-tiny", {"local_window": (24, 24)}),
 }
 

@@ -1,11 +1,14 @@
 """`anyrestore bench`: the tables it prints."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from anyrestore.benchmark import cost_report, survey
 from anyrestore.cli.main import build_parser
 from anyrestore.image import Picture, write
 
@@ -66,3 +69,98 @@ def test_debug_is_understood_before_and_after_what_is_measured() -> None:
     assert parse(["bench", "tiles", "a.png", "--debug"]).debug
     assert parse(["bench", "--debug", "tiles", "a.png"]).debug
     assert not parse(["bench", "tiles", "a.png"]).debug
+
+
+@pytest.fixture
+def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(survey.REFERENCES, "cpu", (16, 4096))
+
+
+COST = ("bench", "cost", "nafnet-tiny", "--device", "cpu", "--no-peak", "--repeats", 5)
+
+
+def test_cost_prints_a_table_and_writes_files(small_machine: None, command: Any, tmp_path: Path) -> None:
+    page = tmp_path / "cost.md"
+    page.write_text(f"# Cost\n{cost_report.BEGIN}\n\n{cost_report.END}\n")
+    files = ("--json", tmp_path / "cost.json", "--markdown", page)
+    done = command(*COST, "--size", "16,32", *files, "--seconds", 0.01)
+    assert (done.code, done.err) == (0, "")
+    _, head, first, second, *machine = done.out.splitlines()
+    assert head.split()[0] == "model"
+    assert [line.split()[:2] for line in (first, second)] == [["nafnet-tiny", "16"], ["nafnet-tiny", "32"]]
+    assert len(machine) == 2
+    stored = json.loads((tmp_path / "cost.json").read_text())
+    assert [row["runs"] for row in stored["rows"]] == [5, 5]
+    assert stored["command"].startswith(
+        "anyrestore bench cost nafnet-tiny --size 16,32 --device cpu --repeats 5 --seconds 0.01 --json "
+    )
+    assert stored["command"].endswith(" --no-peak")
+    assert f"\n{stored['command']}\n" in page.read_text()
+    assert page.read_text().startswith("# Cost\n")
+
+
+def test_the_command_that_is_written_means_the_same(
+    small_machine: None, command: Any, tmp_path: Path
+) -> None:
+    options = ["--batch", "2", "--precision", "bfloat16", "--channels-last", "--seed", "3", "--threads", "1"]
+    file = tmp_path / "a name.json"
+    command(*COST, "--size", "16", "--memory-gb", "1.5", "--warmup", "2", "--json", file, *options)
+    import shlex
+
+    words = shlex.split(json.loads(file.read_text())["command"])
+    arguments = [str(word) for word in COST] + ["--size", "16", "--memory-gb", "1.5", "--warmup", "2"]
+    parse = build_parser().parse_args
+    assert parse(words[1:]) == parse([*arguments, "--json", str(file), *options])
+
+
+def test_ctrl_c_prints_what_is_finished(
+    small_machine: None, command: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    passes: list[int] = []
+    product = torch.mm
+
+    def interrupted(*arguments: Any, **more: Any) -> torch.Tensor:
+        passes.append(1)
+        if len(passes) == 6:  # warm-up and three rounds at 16, then warm-up and a half round at 32
+            raise KeyboardInterrupt
+        return product(*arguments, **more)
+
+    monkeypatch.setattr(torch, "mm", interrupted)
+    file = tmp_path / "cost.json"
+    done = command(*COST[:-1], 3, "--size", "16,32", "--json", file)
+    assert done.code == 130
+    assert "nafnet-tiny    16" in done.out
+    first, second = (row["runs"] for row in json.loads(file.read_text())["rows"])
+    assert first == 3
+    assert second < 3
+    assert len(passes) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("tiny", "tiny"), "each once"),
+        (("tiny", "--size", "32,x"), "whole number of at least 1"),
+        (("tiny", "--seconds", "0"), "more than 0 seconds"),
+        (("tiny", "--memory-gb", "nan"), "--memory-gb: expected more than 0"),
+        (("tiny", "--plot", "plot.jpg"), ".svg or .png"),
+    ],
+)
+def test_costs_that_cannot_be_measured_are_told(
+    command: Any, arguments: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command("bench", "cost", *arguments)
+    assert done.code == 2
+    assert says in done.err
+    assert done.out == ""
+
+
+def test_files_that_could_not_be_written_are_told_before_measuring(command: Any, tmp_path: Path) -> None:
+    done = command(*COST, "--json", tmp_path / "no" / "cost.json")
+    assert (done.code, done.out) == (4, "")
+    foreign = tmp_path / "page.md"
+    foreign.write_text("mine")
+    done = command(*COST, "--markdown", foreign)
+    assert (done.code, done.out) == (2, "")
+    assert foreign.read_text() == "mine"

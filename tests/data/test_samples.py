@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from anyrestore.data.mixtures import MIXTURES, Mixture, Part
-from anyrestore.data.samples import MixtureData, Sample
+from anyrestore.data.samples import MixtureData, Sample, check_degrade
 from anyrestore.data.sampling import Choice
-from anyrestore.errors import DataError
+from anyrestore.errors import DataError, UsageError
 from anyrestore.image import Picture, write
 from layouts import make_set
 
@@ -108,6 +108,21 @@ def test_recipes_are_those_of_the_tasks(composite: MixtureData) -> None:
     for task in ("rain", "snow", "noise", "blur", "haze", "low_light", "jpeg"):
         assert seen[task] == kinds.get(task, {task})
     assert len(seen["mixture"]) == 13
+
+
+def test_a_named_company_is_always_that_company(training_root: Path) -> None:
+    part = Part(task="low_haze_rain", sets=("clean:SunHays80",), degrade="low_light+haze+rain")
+    data = MixtureData(Mixture(name="company", parts=(part,)), training_root)
+    for index in range(8):
+        recipe = data.sample(index, 16).recipe
+        assert [step.kind for step in recipe] == ["low_light", "haze", "rain"]
+        assert all(0.07 <= step.amount <= 0.7 for step in recipe)  # milder than alone
+
+
+@pytest.mark.parametrize("text", ["haze+fog", "haze+haze", "haze+", "+", "haze+noise:25", "none+haze"])
+def test_no_such_company(text: str) -> None:
+    with pytest.raises(UsageError, match="joined by"):
+        check_degrade(text)
 
 
 def test_kernels_sum_to_one_and_negative_ones_are_left_out(composite: MixtureData) -> None:

@@ -79,6 +79,7 @@ class Config:
     refinement: int = 4
     heads: tuple[int, int, int, int] = (1, 2, 4, 8)
     expansion: float = 2.0
+    stem_scale: int = 1  # ours: 2 runs the U-Net at half resolution behind a pixel-unshuffle
     split: Literal["skip", "half"] = "skip"  # channels dealt out in turn, or two contiguous halves
     fusion: Fusion = "learnable"
     repeat: Repeat = "interleave"
@@ -97,6 +98,8 @@ class Config:
             raise ValueError(f"expected widths in 1..4096, depths and heads in 1..256, came {self}")
         if self.width % 2 or self.kernel % 2 == 0 or not 1 <= self.kernel <= 31:
             raise ValueError(f"expected an even width and an odd kernel in 1..31, came {self}")
+        if self.stem_scale not in (1, 2, 4):
+            raise ValueError(f"expected stem_scale 1, 2 or 4, came {self.stem_scale}")
         if not 0 < self.gate_expansion <= 64 or not 0 <= min(self.shares) <= max(self.shares) <= 1:
             raise ValueError(f"expected gate_expansion in 0..64 and shares in 0..1, came {self}")
 
@@ -177,13 +180,14 @@ class AnyIR(nn.Module):
             encoder=encoder,
             decoder=lambda channels, level: stage(channels, level, config.decoder[2 - level]),
             refinement=lambda channels, level: stage(channels, level, config.refinement),
+            stem_scale=config.stem_scale,
             latent_width=4 * config.width,
             top_width=2 * config.width,
         )
         self.size_multiple = self.unet.size_multiple
         # Peak memory of activations per input pixel in float32: the feed-forward's two branches at the top
         # decoder level, whose width is 2C.
-        self.bytes_per_pixel = 2 * 160.0 * config.width * max(config.expansion, 2.0) / 2.0
+        self.bytes_per_pixel = 160.0 * config.width * max(config.expansion, 2.0) / config.stem_scale**2
 
     def forward(self, image: Image, condition: Condition | None = None) -> Image:
         """Restore ``image`` (b 3 h w).

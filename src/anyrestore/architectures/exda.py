@@ -73,6 +73,7 @@ class Config:
     refinement: int = 3
     heads: tuple[int, int, int, int] = (1, 2, 4, 8)
     expansion: float = 2.0
+    stem_scale: int = 1  # ours: 2 runs the U-Net at half resolution behind a pixel-unshuffle
     value: Literal["residual", "in_place", "linear"] = "residual"  # V + g(V), g(V), V
     value_activation: Literal["gelu", "sigmoid"] = "gelu"
     value_learnable: bool = True  # False: g is the activation alone
@@ -86,6 +87,8 @@ class Config:
         numbers = (self.width, self.latent, self.refinement, *self.encoder, *self.decoder, *self.heads)
         if min(numbers) < 1 or self.width > 4096 or max(numbers[1:]) > 256:
             raise ValueError(f"expected widths in 1..4096, depths and heads in 1..256, came {self}")
+        if self.stem_scale not in (1, 2, 4):
+            raise ValueError(f"expected stem_scale 1, 2 or 4, came {self.stem_scale}")
         if not 0 < self.value_expansion <= 64:
             raise ValueError(f"expected value_expansion in 0..64, came {self}")
         if not 0 <= self.tokens <= 256 or not 1 <= self.token_stride <= 256:
@@ -253,13 +256,14 @@ class ExDA(nn.Module):
             encoder=encoder,
             decoder=lambda channels, level: stage(channels, level, config.decoder[2 - level], decoder=True),
             refinement=lambda channels, level: stage(channels, level, config.refinement, decoder=True),
+            stem_scale=config.stem_scale,
             latent_width=4 * config.width,
             top_width=2 * config.width,
         )
         self.size_multiple = self.unet.size_multiple
         # Peak memory of activations per input pixel in float32: the feed-forward's two branches at the top
         # decoder level, whose width is 2C.
-        self.bytes_per_pixel = 2 * 160.0 * config.width * max(config.expansion, 2.0) / 2.0
+        self.bytes_per_pixel = 160.0 * config.width * max(config.expansion, 2.0) / config.stem_scale**2
 
     def forward(self, image: Image, condition: Condition | None = None) -> Image:
         """Restore ``image`` (b 3 h w).

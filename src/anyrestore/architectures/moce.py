@@ -99,6 +99,7 @@ class Config:
     refinement: int = 4
     heads: tuple[int, int, int, int] = (1, 2, 4, 8)
     expansion: float = 2.0
+    stem_scale: int = 1  # ours: 2 runs the U-Net at half resolution behind a pixel-unshuffle
     windows: tuple[int, ...] = (4, 8, 16, 32)  # one expert each
     rank: int | None = None  # of all experts; None for C/8, C/4, C/2, C at a level of width C
     depths: tuple[int, ...] = (1, 1, 1, 1)  # how often each expert is applied
@@ -111,6 +112,8 @@ class Config:
         numbers = (self.width, self.latent, self.refinement, *self.encoder, *self.decoder)
         if min(numbers) < 1 or self.width > 4096 or max(numbers[1:]) > 256:
             raise ValueError(f"expected widths in 1..4096 and depths in 1..256, came {self}")
+        if self.stem_scale not in (1, 2, 4):
+            raise ValueError(f"expected stem_scale 1, 2 or 4, came {self.stem_scale}")
         experts = len(self.windows)
         if not 2 <= experts <= 16 or len(self.depths) != experts or not 1 <= self.top_k <= experts:
             raise ValueError(f"expected 2 to 16 windows, a depth for each and top_k of them, came {self}")
@@ -244,10 +247,16 @@ class MoCE(nn.Module):
         def refinement(channels: int, level: int) -> nn.Module:
             return stage(channels, level, config.refinement)
 
-        self.unet = UNet(width=config.width, encoder=encoder, decoder=decoder, refinement=refinement)
+        self.unet = UNet(
+            width=config.width,
+            encoder=encoder,
+            decoder=decoder,
+            refinement=refinement,
+            stem_scale=config.stem_scale,
+        )
         self.frequency = FrequencyEmbedding(8 * config.width, frozen=not config.paper_quirks)
         self.size_multiple = self.unet.size_multiple
-        self.bytes_per_pixel = 160.0 * config.width
+        self.bytes_per_pixel = 160.0 * config.width / config.stem_scale**2
 
     def forward(self, image: Image, condition: Condition | None = None) -> Image:
         """Restore ``image`` (b 3 h w).

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,15 @@ from anyrestore.cli.options import positive
 
 if TYPE_CHECKING:
     from anyrestore.benchmark.feeding import Feeding
+    from anyrestore.benchmark.survey import Survey
     from anyrestore.cli.options import Subparsers
 
 _TILES = "tiles against the whole picture"
+_COST = "parameters, MACs, peak memory and latency of models, side by side"
+_COST_MORE = """\
+Models are timed in rounds, one pass of each in an order drawn anew, and a float32 matrix product and a memory
+copy with them; docs/cost.md says what each column is. Ctrl-C ends it and prints what was measured.
+"""
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -23,6 +31,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     whats = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     _add_tiles(whats)
     _add_data(whats)
+    _add_cost(whats)
     return parser
 
 
@@ -59,9 +68,73 @@ def _add_data(whats: Subparsers) -> None:
     data.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def _add_cost(whats: Subparsers) -> None:
+    cost = whats.add_parser(
+        "cost",
+        help=_COST,
+        description=f"{_COST}.",
+        epilog=_COST_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    cost.add_argument(
+        "models", nargs="*", metavar="MODEL", help="models or .safetensors files (default: all of full size)"
+    )
+    cost.add_argument(
+        "--size", type=_sizes, default=[256], metavar="PX[,PX]", help="sides of the square pictures (256)"
+    )
+    cost.add_argument("--batch", type=positive, default=1, metavar="N", help="pictures in a pass (1)")
+    cost.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where (auto)")
+    cost.add_argument("--threads", type=positive, metavar="N", help="CPU threads (torch's default)")
+    cost.add_argument(
+        "--precision",
+        default="float32",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the passes; the lower ones by autocast (float32)",
+    )
+    cost.add_argument("--channels-last", action="store_true", help="memory layout NHWC")
+    cost.add_argument(
+        "--warmup", type=positive, metavar="N", help="rounds before any is counted (GPU 100, CPU 1)"
+    )
+    cost.add_argument(
+        "--repeats", type=positive, metavar="N", help="the most passes of a model (GPU 1000, CPU 100)"
+    )
+    cost.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="for the passes of a model at a size, about; at least 5 are made (GPU no limit, CPU 6)",
+    )
+    cost.add_argument(
+        "--memory-gb",
+        type=float,
+        metavar="G",
+        help="what a pass may take by the planner's estimate (a share of the free memory)",
+    )
+    cost.add_argument("--no-peak", action="store_true", help="do not measure peak memory")
+    cost.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of random weights, picture and order (0)"
+    )
+    cost.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    cost.add_argument(
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="also write the tables as Markdown, into the marked place of a file that has one",
+    )
+    cost.add_argument(
+        "--plot", type=Path, metavar="FILE", help="also plot latency against resolution (.svg or .png)"
+    )
+    cost.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _sizes(text: str) -> list[int]:
+    """Whole numbers of at least 1, separated by commas."""
+    return [positive(size) for size in text.split(",")]
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure and print a table."""
-    return _run_data(args) if args.what == "data" else _run_tiles(args)
+    return {"tiles": _run_tiles, "data": _run_data, "cost": _run_cost}[args.what](args)
 
 
 def _run_tiles(args: argparse.Namespace) -> int:
@@ -117,6 +190,83 @@ def _run_data(args: argparse.Namespace) -> int:
     for row in rows:
         terminal.say(_line(row))
     return terminal.OK
+
+
+def _run_cost(args: argparse.Namespace) -> int:
+    from anyrestore.benchmark import cost_plot, cost_report  # noqa: PLC0415
+    from anyrestore.benchmark.survey import FULL_SIZE, Plan, Survey  # noqa: PLC0415
+    from anyrestore.errors import UsageError  # noqa: PLC0415
+    from anyrestore.storage import check_storable  # noqa: PLC0415
+
+    if args.memory_gb is not None and not 0 < args.memory_gb < 1e6:
+        raise UsageError(f"--memory-gb: expected more than 0, got {args.memory_gb}")
+    plan = Plan(
+        models=args.models or FULL_SIZE,
+        sizes=args.size,
+        batch=args.batch,
+        device=args.device,
+        precision=args.precision,
+        channels_last=args.channels_last,
+        threads=args.threads,
+        warmup=args.warmup,
+        repeats=args.repeats,
+        seconds=args.seconds,
+        budget=None if args.memory_gb is None else int(args.memory_gb * 1e9),
+        peak=not args.no_peak,
+        seed=args.seed,
+    )
+    # Found out now, not after minutes of measuring.
+    for path in (args.json, args.markdown, args.plot):
+        if path is not None:
+            check_storable(path, overwrite=True)
+    if args.plot is not None:
+        cost_plot.check_plot(args.plot)
+    if args.markdown is not None and args.markdown.exists():
+        cost_report.into(args.markdown.read_text("utf-8"), "")
+    survey = Survey(plan, say=_progress if sys.stderr.isatty() else lambda _: None)
+    try:
+        survey.run()
+    finally:  # Ctrl-C too: what was measured is printed
+        if sys.stderr.isatty():
+            _progress("")
+        if survey.rows:
+            _report_cost(survey, args)
+    return terminal.OK
+
+
+def _progress(line: str) -> None:
+    """One line on stderr that replaces the one before."""
+    print(f"\r{line[:78]:<78}", end="" if line else "\r", file=sys.stderr, flush=True)
+
+
+def _report_cost(survey: Survey, args: argparse.Namespace) -> None:
+    from anyrestore.benchmark import cost_plot, cost_report  # noqa: PLC0415
+    from anyrestore.storage import store_bytes  # noqa: PLC0415
+
+    for line in cost_report.as_table(survey).splitlines():
+        terminal.say(line)
+    command = shlex.join(_words(args))
+    if args.json is not None:
+        store_bytes(cost_report.as_json(survey, command).encode(), args.json, overwrite=True)
+    if args.markdown is not None:
+        before = args.markdown.read_text("utf-8") if args.markdown.exists() else None
+        text = cost_report.into(before, cost_report.as_markdown(survey, command))
+        store_bytes(text.encode(), args.markdown, overwrite=True)
+    if args.plot is not None and any(row.timing.runs for row in survey.rows):
+        store_bytes(cost_plot.plot(survey, args.plot.suffix), args.plot, overwrite=True)
+
+
+def _words(args: argparse.Namespace) -> list[str]:
+    """The command by which it can be done again, from what was understood, files left as they were named."""
+    words = ["anyrestore", "bench", "cost", *args.models, "--size", ",".join(map(str, args.size))]
+    for name, default in (("batch", 1), ("device", "auto"), ("precision", "float32"), ("seed", 0)):
+        value = getattr(args, name)
+        words += [] if value == default else [f"--{name}", str(value)]
+    for name in ("threads", "warmup", "repeats", "seconds", "memory_gb", "json", "markdown", "plot"):
+        value = getattr(args, name)
+        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    words += [f"--{name.replace('_', '-')}" for name in ("channels_last", "no_peak") if getattr(args, name)]
+    return words
 
 
 def _line(row: Feeding) -> str:

@@ -32,12 +32,13 @@ from anyrestore.cli import (
     models,
     report,
     restore,
+    study,
     train,
 )
 from anyrestore.cli.terminal import complain, describe, exit_code
 from anyrestore.errors import AnyRestoreError
 
-VERBS = (restore, degrade, models, convert, evaluate, compare, report, explain, data, train, bench)
+VERBS = (restore, degrade, models, convert, evaluate, compare, report, explain, data, train, study, bench)
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 PIPE_CLOSED = 141

@@ -30,7 +30,8 @@ class Part:
 
     What ``degrade`` can say: "none" (the set has its own degraded half, or the picture is to be kept);
     "noise:25" (Gaussian of that sigma); or one of ours, of random strength: "noise", "rain", "haze", "snow",
-    "low_light", "blur", "jpeg", and "mixture" (two or three of these).
+    "low_light", "blur", "jpeg"; some of these together, "low_light+haze"; and "mixture" (two or three of
+    them, drawn anew for every sample).
     """
 
     task: str  # its name in logs and scores: "denoise15", "derain"

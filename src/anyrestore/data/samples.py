@@ -296,7 +296,7 @@ class MixtureData:
             return (), {}, ()
         if sigma:
             return (Step("sigma", float(sigma)),), {}, ()
-        kinds = _draw_company(generator) if kind == "mixture" else (kind,)
+        kinds = _draw_company(generator) if kind == "mixture" else tuple(kind.split("+"))
         # In company each is milder, as in CDD-11: two full-strength troubles leave no picture.
         most = 1.0 if len(kinds) == 1 else 0.7
         steps, layers, bad = list[Step](), dict[str, Tensor](), list[str]()
@@ -360,11 +360,19 @@ def check_degrade(text: str) -> None:
         UsageError: it does not.
     """
     kind, colon, sigma = text.partition(":")
-    if not colon and kind in ("none", "mixture", *_KINDS):
+    if not colon and (kind in ("none", "mixture") or _is_company(kind.split("+"))):
         return
     if kind == "noise" and sigma.replace(".", "", 1).isdecimal():
         return
-    raise UsageError(f"expected degrade to be none, noise:SIGMA, mixture, {', '.join(_KINDS)}; got {text!r}")
+    raise UsageError(
+        f"expected degrade to be none, noise:SIGMA, mixture, or some of {', '.join(_KINDS)} joined by +; "
+        f"got {text!r}"
+    )
+
+
+def _is_company(kinds: list[str]) -> bool:
+    """Whether these are kinds that there are, each once."""
+    return set(kinds) <= set(_KINDS) and len(set(kinds)) == len(kinds)
 
 
 def _draw_company(generator: torch.Generator) -> tuple[str, ...]:

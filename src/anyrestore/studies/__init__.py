@@ -1,0 +1,1 @@
+"""Controlled studies: matched variants of one network, trained alike, compared image by image."""
