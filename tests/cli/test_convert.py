@@ -13,7 +13,7 @@ import torch
 
 from anyrestore.cli import convert
 from anyrestore.errors import ModelError, OutputError, UsageError
-from anyrestore.zoo import load_model
+from anyrestore.zoo import create_model, load_model, save_weights
 from anyrestore.zoo.convert.moce import _RULES
 from public_weights import lightning, public_state
 
@@ -69,6 +69,10 @@ def changed(name: str) -> Any:
             return state | {"output.weight": torch.ones(3, 7, 3, 3)}
         case "no dimensions":
             return state | {"enc.0.0.layers.0.ffn.project_out.weight": torch.tensor(1.0)}
+        case "no heads":
+            return state | {"enc.0.0.layers.0.mixer.temperature": torch.empty(0, 1, 1)}
+        case "integers":
+            return {key: value.int() for key, value in state.items()}
         case "width zero":
             return state | {first: torch.empty(0, 3, 3, 3)}
         case "not finite":
@@ -88,6 +92,8 @@ def changed(name: str) -> Any:
         "one tensor less",
         "another shape",
         "no dimensions",
+        "no heads",
+        "integers",
         "width zero",
         "not finite",
         "gigabytes that repeat four bytes",
@@ -95,10 +101,16 @@ def changed(name: str) -> Any:
 )
 def test_what_is_no_model_is_refused_with_a_sentence(name: str, tmp_path: Path) -> None:
     torch.save(changed(name), tmp_path / "a.pth")
-    with pytest.raises(ModelError, match=r"a\.pth|convert|network") as refused:
+    with pytest.raises(ModelError, match=r"a\.pth") as refused:
         run(tmp_path / "a.pth", "-o", tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
     assert "\n" not in str(refused.value)
+
+
+def test_a_file_of_ours_is_said_to_need_no_conversion(tmp_path: Path) -> None:
+    save_weights(create_model("tiny"), tmp_path / "own.safetensors")
+    with pytest.raises(ModelError, match="they are of CEA and need no conversion"):
+        run(tmp_path / "own.safetensors", "-o", tmp_path / "w.safetensors")
 
 
 def test_missing_files_and_unknown_architectures(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import nn
 
 from anyrestore.errors import ModelError
 from anyrestore.zoo.convert.checkpoint import Checkpoint, Stored, open_checkpoint
-from anyrestore.zoo.convert.files import state_dicts
+from anyrestore.zoo.convert.files import NESTED, state_dicts
 
 CANARY = "canary"
 
@@ -360,3 +360,6 @@ def test_deep_and_self_containing_structures_do_no_harm() -> None:
     endless = open_checkpoint(io.BytesIO(archive(opcode("}q\x00U\x05modelh\x00s.")))).content
     assert endless["model"] is endless
     assert list(state_dicts(endless)) == []
+    many: dict[str, Any] = {"a": torch.ones(1)}
+    many.update(dict.fromkeys(NESTED, many))
+    assert len(list(state_dicts(open_checkpoint(stored(many)).content))) == 1

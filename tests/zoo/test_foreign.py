@@ -238,8 +238,10 @@ def test_files_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
     save_file({"a": torch.ones(1)}, public)
     torch.save({"a": torch.ones(1)}, tmp_path / "a.pth")
     (tmp_path / "junk.safetensors").write_bytes(b"\xff" * 100)
+    (tmp_path / "b.safetensors").write_bytes((tmp_path / "a.pth").read_bytes())
     assert [is_public(p) for p in (own, renamed, public)] == [False, False, True]
     assert is_public(tmp_path / "a.pth")
+    assert is_public(tmp_path / "b.safetensors")
     assert is_public(tmp_path / "missing.CKPT")
     assert not is_public(tmp_path / "junk.safetensors")
     assert type(load_model(renamed)).__name__ == "CEA"
@@ -281,16 +283,29 @@ def test_hostile_damaged_and_missing_files_are_refused_before_spandrel(
     torch.save({"state_dict": Attack()}, "hostile.pt")
     Path("damaged.pth").write_bytes(Path("hostile.pt").read_bytes()[:100])
     Path("words.ckpt").write_text("not weights")
+    Path("empty.pth").touch()
+    Path("folder.pth").mkdir()
+    save_file({k: v.int().contiguous() for k, v in public_state()[1].items()}, "integers.safetensors")
     save_file({"a": torch.ones(1000)}, "short.safetensors")
     Path("short.safetensors").write_bytes(Path("short.safetensors").read_bytes()[:-9])
     codes = dict[str, str]()
-    for name in ("hostile.pt", "damaged.pth", "words.ckpt", "short.safetensors", "missing.pth"):
-        with pytest.raises(ModelError) as refused:
+    wrong = ("hostile.pt", "damaged.pth", "words.ckpt", "empty.pth", "folder.pth", "integers.safetensors")
+    for name in (*wrong, "short.safetensors", "missing.pth"):
+        with pytest.raises(ModelError, match=name) as refused:
             load_model(name)
         codes[name] = refused.value.code
     assert codes.pop("hostile.pt") == "unsafe_format"
     assert set(codes.values()) == {"bad_weights"}
     assert not Path("canary").exists()
+
+
+def test_weights_of_8_bits_are_read(tmp_path: Path) -> None:
+    model, state = public_state()
+    save_file(
+        {k: v.to(torch.float8_e4m3fn).contiguous() for k, v in state.items()}, tmp_path / "a.safetensors"
+    )
+    found = load_model(tmp_path / "a.safetensors")
+    torch.testing.assert_close(found.state_dict(), model.state_dict(), rtol=0.07, atol=2e-3)
 
 
 # spandrel -----------------------------------------------------------------------------------------------
@@ -385,7 +400,9 @@ def test_weights_that_spandrel_does_not_know_or_cannot_load_are_refused(
     saved: Callable[..., Path], tmp_path: Path
 ) -> None:
     torch.save({"conv.weight": torch.ones(3)}, tmp_path / "a.pth")
-    with pytest.raises(ModelError, match="or of a network that spandrel knows, came 1 tensors") as refused:
+    with pytest.raises(
+        ModelError, match=r"or of a network that spandrel knows, came tensors: 1 \(conv.weight\)"
+    ) as refused:
         load_model(tmp_path / "a.pth")
     assert refused.value.code == "bad_weights"
     state = torch.load(saved("SCUNet"), weights_only=True)["params_ema"]
@@ -394,7 +411,10 @@ def test_weights_that_spandrel_does_not_know_or_cannot_load_are_refused(
     with pytest.raises(ModelError, match="look like those of SCUNet") as refused:
         load_model(tmp_path / "b.pth")
     assert refused.value.code == "bad_weights"
+    torch.save(state | {"m_body.300000000.weight": torch.ones(1)}, tmp_path / "d.pth")
+    with pytest.raises(ModelError, match="counts more layers than there are"):
+        load_model(tmp_path / "d.pth")
     state["m_head.0.weight"].fill_(float("nan"))
     torch.save(state, tmp_path / "c.pth")
-    with pytest.raises(ModelError, match=r"not finite numbers, in m_head\.0\.weight"):
+    with pytest.raises(ModelError, match=r"not finite floating-point numbers, in m_head\.0\.weight"):
         load_model(tmp_path / "c.pth")

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         if (other := _runs_as(args.checkpoint, error)) is None:
             raise
         raise ModelError(
-            f"{error}; they are of {other}, which stays as it is: use anyrestore restore --weights "
+            f"{error}; they are of {other} and need no conversion: use anyrestore restore --weights "
             f"{args.checkpoint}",
             code=error.code,
         ) from error
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _runs_as(path: Path, error: ModelError) -> str | None:
-    """What a file that is none of ours is for spandrel, if `restore` would take it."""
-    from anyrestore.zoo.foreign import Foreign, load_public  # noqa: PLC0415
+    """What a file that no converter knows holds, if `restore` takes it as it is."""
+    from anyrestore.zoo import Foreign, load_model  # noqa: PLC0415
 
     if error.code != "bad_weights":
         return None
     try:
-        model = load_public(path)
+        model = load_model(path)
     except ModelError:
         return None
-    return model.architecture if isinstance(model, Foreign) else None
+    return model.architecture if isinstance(model, Foreign) else type(model).__name__

@@ -334,5 +334,5 @@ def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
         # JSON has lists where a Config has tuples.
         values = {k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in config.items()}
         return made_by.model(made_by.config(**values))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelError(f"no {architecture} network can be built from these options: {error}") from error

@@ -34,7 +34,7 @@ from anyrestore.errors import ModelError
 from anyrestore.layers.padding import crop_to, pad_to_multiple
 from anyrestore.types import Features
 from anyrestore.zoo.convert import CONVERTERS
-from anyrestore.zoo.convert.files import TensorFile, convert_tensors, open_tensors
+from anyrestore.zoo.convert.files import TensorFile, convert_tensors, finite_floats, open_tensors
 
 #: Licence of the code of every architecture that can restore at the same size, by spandrel's name for it: the
 #: LICENSE that spandrel's repository has beside each. Weights may have another.
@@ -263,14 +263,12 @@ def _through_spandrel(file: TensorFile) -> nn.Module:
     spandrel = _spandrel(file.path)
     failed: tuple[str, Exception] | None = None
     for candidate in file.candidates:
-        state = _checked(file.read(candidate), file.path)
+        state = finite_floats(file.read(candidate), file.path, integers=True)
         known = _known(spandrel, state)
         if known is None:
             continue
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                descriptor = spandrel.ModelLoader().load_from_state_dict(state)
+            descriptor = _built(spandrel, state)
         except Exception as error:  # noqa: BLE001 (of code that is not ours, which may raise anything)
             failed = failed or (known, error)
             continue
@@ -280,22 +278,33 @@ def _through_spandrel(file: TensorFile) -> nn.Module:
     raise file.unknown(f"the weights of one of {', '.join(CONVERTERS)}, or of a network that spandrel knows")
 
 
+def _built(spandrel: Any, state: dict[str, Tensor]) -> Any:
+    """The descriptor of a network of spandrel's, filled.
+
+    It reads sizes off names and shapes, and builds before it compares. So that a small file cannot ask
+    for a network of any size, numbers in names are bounded by the tensors that there are, and the network is
+    built without numbers first, where it can be.
+    """
+    numbers = (int(part) for name in state for part in name.split(".") if part.isdecimal() and len(part) < 10)
+    if max(numbers, default=0) > 64 + 4 * len(state):
+        raise ValueError("a tensor's name counts more layers than there are")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with torch.device("meta"):
+                spandrel.ModelLoader().load_from_state_dict(dict(state))
+        except Exception as error:  # of code that is not ours, some of which needs numbers
+            if "Error(s) in loading state_dict" in str(error):
+                raise
+        return spandrel.ModelLoader().load_from_state_dict(state)
+
+
 def _known(spandrel: Any, state: Mapping[str, Tensor]) -> str | None:
     """What spandrel takes a state dict for."""
     for support in spandrel.MAIN_REGISTRY.architectures("detection"):
         if support.detect(state):
             return str(support.architecture.id)
     return None
-
-
-def _checked(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Floats as float32; refuses what is not finite."""
-    if broken := [k for k, v in state.items() if not bool(v.isfinite().all())]:
-        raise ModelError(
-            f"the weights in {path} hold values that are not finite numbers, in {', '.join(broken[:5])}",
-            code="bad_weights",
-        )
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def _check(descriptor: Any, path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 from importlib import resources
 from pathlib import Path
@@ -17,17 +18,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import nn
 
 from anyrestore.errors import ModelError
 from anyrestore.storage import store_bytes
-from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, build
-from anyrestore.zoo.convert.files import CHECKPOINTS, metadata
+from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG
+from anyrestore.zoo.convert.checkpoint import is_checkpoint
+from anyrestore.zoo.convert.files import CHECKPOINTS, fill, metadata
 from anyrestore.zoo.foreign import load_public
 
 #: Version of the header's layout; a file with a newer one needs a newer anyrestore.
 FORMAT = 1
-_HEADER_LIMIT = 1 << 20
 
 
 def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.float16, notes: str = "") -> str:
@@ -59,24 +60,28 @@ def load_weights(path: Path, *, sha256: str | None = None) -> nn.Module:
         sha256: refuse any other content.
 
     Raises:
-        ModelError: the file is missing, is no such file, is damaged, or does not fit the network it names.
+        ModelError: ``bad_weights`` if the file is missing, is no such file, is damaged, or does not fit the
+            network it names; as :func:`anyrestore.zoo.catalog.build`.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"expected weights at {path}, but they cannot be read: {error.strerror}") from error
+        raise ModelError(
+            f"expected weights at {path}, but they cannot be read: {error.strerror}", code="bad_weights"
+        ) from error
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise ModelError(
-            f"the weights in {path} are not the ones this version was released with; reinstall anyrestore"
+            f"the weights in {path} are not the ones this version was released with; reinstall anyrestore",
+            code="bad_weights",
         )
     header = _read_header(data, path)
-    model = build(header["architecture"], header["config"])
     try:
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"the weights in {path} are damaged ({error}); fetch the file again") from error
-    _fill(model, tensors, path)
-    return model.eval().requires_grad_(requires_grad=False)
+        raise ModelError(
+            f"the weights in {path} are damaged ({error}); fetch the file again", code="bad_weights"
+        ) from error
+    return fill(header["architecture"], header["config"], tensors, path)
 
 
 def is_file(name: str | Path) -> bool:
@@ -85,13 +90,19 @@ def is_file(name: str | Path) -> bool:
 
 
 def is_public(path: Path) -> bool:
-    """Whether a file is a checkpoint, or a safetensors file that anyrestore did not write."""
+    """Whether a file is a checkpoint, or a safetensors file that anyrestore did not write.
+
+    Its first bytes decide; where they are of neither, its name does.
+    """
     try:
         with path.open("rb") as file:
-            found = metadata(file)
+            if (found := metadata(file)) is not None:
+                return "anyrestore" not in found
+            if is_checkpoint(file):
+                return True
     except OSError:
-        found = None
-    return path.suffix.lower() in CHECKPOINTS if found is None else "anyrestore" not in found
+        pass
+    return path.suffix.lower() in CHECKPOINTS
 
 
 def load_model(name: str | Path) -> nn.Module:
@@ -115,7 +126,7 @@ def load_model(name: str | Path) -> nn.Module:
     if entry.weights is None:
         shipped = ", ".join(e.name for e in CATALOG.values() if e.weights)
         raise ModelError(
-            f"no weights ship for {name}; use one of {shipped}, or give the path of a .safetensors file",
+            f"no weights ship for {name}; use one of {shipped}, or give the path of a .safetensors or .pth file",
             code="no_weights",
         )
     with resources.as_file(resources.files("anyrestore.zoo") / "files" / entry.weights) as path:
@@ -124,38 +135,19 @@ def load_model(name: str | Path) -> nn.Module:
 
 def _read_header(data: bytes, path: Path) -> dict[str, Any]:
     """The anyrestore header of a safetensors file, checked."""
-    bad = ModelError(f"expected anyrestore weights (.safetensors) in {path}, found something else")
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > min(_HEADER_LIMIT, len(data) - 8):
-        raise bad
+    bad = ModelError(
+        f"expected anyrestore weights (.safetensors) in {path}, found something else", code="bad_weights"
+    )
     try:
-        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["anyrestore"])
+        header = json.loads((metadata(io.BytesIO(data)) or {})["anyrestore"])
         found, architecture, config = header["format"], header["architecture"], header["config"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise bad from error
     if not isinstance(found, int) or not isinstance(architecture, str) or not isinstance(config, dict):
         raise bad
     if found > FORMAT:
         raise ModelError(
-            f"the weights in {path} have format {found}; this anyrestore reads up to {FORMAT}: update it"
+            f"the weights in {path} have format {found}; this anyrestore reads up to {FORMAT}: update it",
+            code="bad_weights",
         )
     return header
-
-
-def _fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Load strictly, and say what differs."""
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    came = {key: tuple(value.shape) for key, value in tensors.items()}
-    odd = sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k))
-    if odd:
-        listed = "; ".join(f"{k}: expected {expected.get(k)}, came {came.get(k)}" for k in odd[:5])
-        raise ModelError(
-            f"the weights in {path} do not fit the network they name ({len(odd)} differences: {listed})"
-        )
-    if broken := [
-        k for k, v in tensors.items() if not v.is_floating_point() or not bool(torch.isfinite(v).all())
-    ]:
-        raise ModelError(
-            f"the weights in {path} hold values that are not finite numbers, in {', '.join(broken[:5])}"
-        )
-    model.load_state_dict({key: value.float() for key, value in tensors.items()})

@@ -41,6 +41,7 @@ REPEAT_LIMIT = 1 << 26
 
 #: What zipfile and pickletools raise on broken files; RuntimeError among them for zip's newer versions.
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, EOFError, RuntimeError)
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 
@@ -128,6 +129,14 @@ class Checkpoint:
         return self._loaded[storage.key].as_strided(stored.shape, stored.stride, stored.offset)
 
 
+def is_checkpoint(file: ByteFile) -> bool:
+    """Whether a file begins as one of torch's does."""
+    file.seek(0)
+    start = file.read(len(_ZIP))
+    file.seek(0)
+    return start == _ZIP or start.startswith(_PICKLE)
+
+
 def open_checkpoint(file: ByteFile) -> Checkpoint:
     """Read a checkpoint's structure; ``file`` is seekable and must stay open while tensors are loaded.
 
@@ -136,14 +145,11 @@ def open_checkpoint(file: ByteFile) -> Checkpoint:
             damaged or no checkpoint.
     """
     length = file.seek(0, io.SEEK_END)
+    if not is_checkpoint(file):
+        raise _damaged("its beginning is that of no checkpoint" if length else "it is empty")
+    zipped = file.read(len(_ZIP)) == _ZIP
     file.seek(0)
-    start = file.read(4)
-    file.seek(0)
-    if start == b"PK\x03\x04":
-        return _open_zip(file, length)
-    if start[:1] == b"\x80":
-        return _open_legacy(file, length)
-    raise _damaged("its beginning is that of no checkpoint")
+    return _open_zip(file, length) if zipped else _open_legacy(file, length)
 
 
 def _open_zip(file: ByteFile, length: int) -> Checkpoint:
@@ -152,10 +158,10 @@ def _open_zip(file: ByteFile, length: int) -> Checkpoint:
         archive = zipfile.ZipFile(file)
     except _BROKEN as error:
         raise _damaged(f"the archive is broken ({error})") from error
+    if any(name.endswith(("constants.pkl", ".py")) for name in archive.namelist()):
+        raise _refused("it holds a TorchScript program")
     entries = _entries(archive, length)
     programs = [name for name in entries if name == "data.pkl" or name.endswith("/data.pkl")]
-    if any(name.endswith(("constants.pkl", ".py")) for name in entries):
-        raise _refused("it holds a TorchScript program")
     if len(programs) != 1:
         raise _damaged(f"the archive holds {len(programs)} files data.pkl")
     folder = programs[0].removesuffix("data.pkl")

@@ -56,9 +56,9 @@ class TensorFile:
 
     def unknown(self, expected: str) -> ModelError:
         """The error for a file that holds something else than ``expected``."""
-        first = self.candidates[0] if self.candidates else {}
-        names = ", ".join(sorted(first)[:3])
-        came = f"{len(first)} tensors ({names}, ...)" if first else "no state dict"
+        first = sorted(self.candidates[0]) if self.candidates else []
+        more = ", ..." if len(first) > 3 else ""
+        came = f"tensors: {len(first)} ({', '.join(first[:3])}{more})" if first else "no state dict"
         return ModelError(f"expected in {self.path} {expected}, came {came}", code="bad_weights")
 
 
@@ -103,7 +103,8 @@ def open_tensors(path: Path) -> Generator[TensorFile]:
                 found = list(_without_prefixes(load(file.read()), 3))
                 yield TensorFile(path, found, dict)
                 return
-            checkpoint = open_checkpoint(file)
+            with _named(path):
+                checkpoint = open_checkpoint(file)
             limit = 4 * file.seek(0, 2) + (1 << 20)
 
             def read(candidate: Mapping[str, Stored]) -> dict[str, Tensor]:
@@ -111,7 +112,8 @@ def open_tensors(path: Path) -> Generator[TensorFile]:
                     raise ModelError(
                         f"the tensors in {path} repeat their storage too often", code="unsafe_format"
                     )
-                return {name: checkpoint.load(stored) for name, stored in candidate.items()}
+                with _named(path):
+                    return {name: checkpoint.load(stored) for name, stored in candidate.items()}
 
             yield TensorFile(path, list(state_dicts(checkpoint.content)), read)
     except OSError as error:
@@ -160,18 +162,76 @@ def convert_tensors(file: TensorFile, architecture: str | None = None) -> nn.Mod
                 continue
             tensors = file.read(candidate)
             try:
-                name, config, state = converter.convert(tensors)
+                with _named(file.path):
+                    name, config, state = converter.convert(tensors)
             except (ValueError, IndexError, ArithmeticError, RuntimeError) as error:
                 raise ModelError(
                     f"the shapes in {file.path} are those of no network that is known ({error})",
                     code="bad_weights",
                 ) from error
-            with torch.device("meta"):
-                _compare(build(name, config), state, file.path)  # nothing is allocated before the shapes fit
-            model = build(name, config)
-            model.load_state_dict({key: value.float() for key, value in state.items()})
-            return model.eval().requires_grad_(requires_grad=False)
+            return fill(name, config, state, file.path)
     return None
+
+
+def fill(architecture: str, config: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> nn.Module:
+    """A network of ours with these weights, in eval mode, float32.
+
+    Unusual: it is built without numbers first, so that nothing is allocated before the shapes fit.
+
+    Args:
+        architecture: one of :data:`anyrestore.zoo.catalog.ARCHITECTURES`.
+        config: fields of its Config.
+        state: its tensors.
+        path: the file they came from, for sentences.
+
+    Raises:
+        ModelError: ``bad_weights`` if the tensors do not fit or are not all finite floats; as
+            :func:`anyrestore.zoo.catalog.build`.
+    """
+    with _named(path), torch.device("meta"):
+        expected = {
+            key: tuple(value.shape) for key, value in build(architecture, config).state_dict().items()
+        }
+    came = {key: tuple(value.shape) for key, value in state.items()}
+    if odd := sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k)):
+        listed = "; ".join(f"{k}: expected {expected.get(k)}, came {came.get(k)}" for k in odd[:5])
+        raise ModelError(
+            f"the weights in {path} do not fit the network that they are of ({architecture}; differences: "
+            f"{len(odd)}: {listed})",
+            code="bad_weights",
+        )
+    model = build(architecture, config)
+    model.load_state_dict(finite_floats(state, path))
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def finite_floats(state: Mapping[str, Tensor], path: Path, *, integers: bool = False) -> dict[str, Tensor]:
+    """The weights as float32.
+
+    Args:
+        state: tensors by name.
+        path: the file they came from, for sentences.
+        integers: leave tensors of integers as they are.
+
+    Raises:
+        ModelError: ``bad_weights`` if there are others, or values that are not finite.
+    """
+    found = {
+        key: value.float() if value.is_floating_point() or not integers else value
+        for key, value in state.items()
+    }
+    broken = [
+        key
+        for key, value in state.items()
+        if not (integers or value.is_floating_point()) or not bool(found[key].isfinite().all())
+    ]
+    if broken:
+        raise ModelError(
+            f"the weights in {path} hold values that are not finite floating-point numbers, in "
+            f"{', '.join(broken[:5])}",
+            code="bad_weights",
+        )
+    return found
 
 
 def state_dicts(content: Any, depth: int = 4) -> Iterator[dict[str, Stored]]:
@@ -180,12 +240,18 @@ def state_dicts(content: Any, depth: int = 4) -> Iterator[dict[str, Stored]]:
     Averages come before plain weights, inner dicts before outer ones, and each without the prefixes that
     trainers and wrappers add ("net.", "module.", ...) before it comes with them.
     """
-    if not isinstance(content, dict) or depth == 0:
+    return _nested(content, depth, set())
+
+
+def _nested(content: Any, depth: int, seen: set[int]) -> Iterator[dict[str, Stored]]:
+    """``seen`` keeps a dict that holds itself under many names from multiplying."""
+    if not isinstance(content, dict) or depth == 0 or id(cast("object", content)) in seen:
         return
     found = cast("dict[Any, Any]", content)
+    seen.add(id(found))
     for key in NESTED:
         if key in found:
-            yield from state_dicts(found[key], depth - 1)
+            yield from _nested(found[key], depth - 1, seen)
     if plain := {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, Stored)}:
         yield from _without_prefixes(plain, 3)
 
@@ -197,18 +263,11 @@ def _without_prefixes(state: dict[str, Any], depth: int) -> Iterator[dict[str, A
     yield state
 
 
-def _compare(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse a state dict that does not fit, or whose values are not finite."""
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    came = {key: tuple(value.shape) for key, value in state.items()}
-    if odd := sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k)):
-        listed = "; ".join(f"{k}: expected {expected.get(k)}, came {came.get(k)}" for k in odd[:5])
-        raise ModelError(
-            f"the tensors in {path} do not fit together ({len(odd)} differences: {listed})",
-            code="bad_weights",
-        )
-    if broken := [k for k, v in state.items() if not bool(v.isfinite().all())]:
-        raise ModelError(
-            f"the weights in {path} hold values that are not finite numbers, in {', '.join(broken[:5])}",
-            code="bad_weights",
-        )
+@contextmanager
+def _named(path: Path) -> Generator[None]:
+    """Put the file's name before what its reader or a converter says of it."""
+    try:
+        yield
+    except ModelError as error:
+        code = "bad_weights" if error.code == ModelError.default_code else error.code
+        raise ModelError(f"{path}: {error}", code=code) from error
