@@ -126,7 +126,8 @@ def load_model(name: str | Path) -> nn.Module:
     if entry.weights is None:
         shipped = ", ".join(e.name for e in CATALOG.values() if e.weights)
         raise ModelError(
-            f"no weights ship for {name}; use one of {shipped}, or give the path of a .safetensors or .pth file",
+            f"no weights ship for {name}; use one of {shipped}, or give the path of a .safetensors or .pth "
+            "file",
             code="no_weights",
         )
     with resources.as_file(resources.files("anyrestore.zoo") / "files" / entry.weights) as path:
