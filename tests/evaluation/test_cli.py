@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from anyrestore.cli import terminal
 from anyrestore.cli.evaluate import add_parser, run
 from anyrestore.errors import DataError, ModelError, OutputError, UsageError
 from anyrestore.evaluation import runner
+from anyrestore.evaluation.comparison import estimates
 from anyrestore.evaluation.results import read_results
 from anyrestore.image import read
 from anyrestore.zoo import create_model
@@ -57,9 +59,21 @@ def test_an_unknown_benchmark_is_refused(root: Path) -> None:
         call("--model", "identity", "--benchmark", "bsd100", "--root", root)
 
 
-def test_a_file_that_cannot_be_written_is_found_out_at_once(root: Path) -> None:
+def test_an_empty_name_is_not_the_folder_one_is_in(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root / "LOLv1-eval15")
+    with pytest.raises(UsageError, match="an empty one"):
+        call("--model", "identity", "--benchmark", "lolv1,", "--root", root)
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_a_file_that_cannot_be_written_is_found_out_at_once(
+    root: Path, option: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(OutputError, match="nowhere"):
-        call("--model", "identity", "--root", root, "--json", root / "nowhere" / "scores.json")
+        call("--model", "identity", "--root", root, option, root / "nowhere" / "scores")
+    with pytest.raises(OutputError, match="is a folder"):
+        call("--model", "identity", "--root", root, option, root)
+    assert not capfd.readouterr().out, "nothing was measured"
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x"])
@@ -132,6 +146,19 @@ def test_ctrl_c_keeps_what_is_finished(
     assert [(entry["name"], entry["n"]) for entry in entries] == [("rain100l", 2), ("lolv1", 2)]
 
 
+def test_a_reader_that_has_gone_loses_no_results(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(text: str, *, to: object = None) -> None:
+        if to is None:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(terminal, "say", gone)
+    with pytest.raises(BrokenPipeError):
+        call("--model", "identity", "--benchmark", "lolv1", "--root", root, "--out", tmp_path / "out")
+    assert read_results(tmp_path / "out").entry("lolv1").n == 2
+
+
 def test_results_of_another_model_or_protocol_are_not_gone_on_with(root: Path, tmp_path: Path) -> None:
     words = ("--benchmark", "lolv1", "--root", root, "--out", tmp_path / "out")
     assert call("--model", "identity", *words) == 0
@@ -175,7 +202,11 @@ def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> N
     mean, low, high = (float(word.strip("[,]")) for word in row.split("|")[4].split())
     assert low < mean < high
     assert "| clean | 6 | exact | exact |" in text
-    assert "| mean of 3 cbsd68 |" in text
+    of_group = next(line for line in text.splitlines() if line.startswith("| mean of 3 cbsd68 | 18 |"))
+    mean, low, high = (float(word.strip("[,]")) for word in of_group.split("|")[4].split())
+    assert low < mean < high
+    found = estimates(read_results(tmp_path / "a"), ["cbsd68-sigma15"], lambda image: image.psnr)
+    assert f"[{found['cbsd68-sigma15'].low:.2f}, " in row, "as the other page has it"
 
 
 @pytest.mark.parametrize(

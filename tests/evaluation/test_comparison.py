@@ -179,7 +179,7 @@ def test_what_differs_is_told_in_one_sentence(results: Any) -> None:
 
 def test_estimates_leave_out_what_has_no_value(results: Any) -> None:
     run = results(entries_from({"g-1": [None, *BASE], "g-2": [None]}))
-    found = estimates(run, ["g-1", "g-2"], lambda image: image.values["psnr"], resamples=50)
+    found = estimates(run, ["g-1", "g-2"], lambda image: image.psnr, resamples=50)
     assert found["g-1"].mean == pytest.approx(np.mean(BASE))
     assert found["g-1"].low < np.mean(BASE) < found["g-1"].high
     assert (found["g-2"].mean, found["mean of 2 g"].mean) == (None, None)

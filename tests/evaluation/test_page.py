@@ -1,4 +1,5 @@
 import base64
+import functools
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from anyrestore.errors import UsageError
 from anyrestore.evaluation import gallery
@@ -58,7 +60,7 @@ def test_the_page_holds_all_it_needs_and_loads_nothing(tmp_path: Path) -> None:
         if key in ("src", "href", "srcset", "data", "action") and value is not None
     ]
     assert sources
-    assert all(source.startswith(("data:image/webp;base64,", "#")) for source in sources)
+    assert all(source.startswith(("data:image/jpeg;base64,", "#")) for source in sources)
     assert not elements.all("link")
     assert "@import" not in text
     assert "url(" not in text
@@ -111,6 +113,30 @@ def test_sliders_show_the_best_the_median_and_the_worst(tmp_path: Path) -> None:
         "",
         "hidden",
     ]
+
+
+def test_pictures_keep_their_coloured_noise(tmp_path: Path) -> None:
+    entries = entries_from({"noise": [20.0]})
+    entries[0]["images"][0].update(height=96, width=128)
+    run = read_results(write(tmp_path, content_of(entries)))
+    noise = np.random.default_rng(0).normal(0, 25, (96, 128, 3))
+    noisy = (128 + noise).clip(0, 255).astype(np.uint8)
+    for kind in ("restored", "sheets"):
+        (tmp_path / kind / "noise").mkdir(parents=True)
+    save = functools.partial(Image.Image.save, format="png")
+    save(Image.fromarray(noisy), tmp_path / "restored/noise/0.png")
+    save(Image.fromarray(np.pad(noisy, ((0, 0), (0, 3 * 132), (0, 0)))), tmp_path / "sheets/noise/0.png")
+    sources = [str(image["src"]) for image in Elements(page([run], resamples=5)).all("img")]
+    shown = decode(base64.b64decode(sources[0].partition(",")[2])).pixels.astype(float)
+    chroma = shown - shown.mean(axis=2, keepdims=True)
+    assert chroma.std() == pytest.approx((noise - noise.mean(axis=2, keepdims=True)).std(), rel=0.15)
+
+
+def test_the_only_run_with_pictures_is_shown_against_its_input(tmp_path: Path) -> None:
+    runs = [a_run(tmp_path / "a", model="x"), a_run(tmp_path / "b", model="y", pictures=False)]
+    first = Elements(page(runs, resamples=5)).all("img")[:3]
+    assert [str(image["alt"]).partition(": ")[2] for image in first] == ["input", "x", "target"]
+    assert ["hidden" in image for image in first] == [False, False, True]
 
 
 def test_ranks_are_by_gain_and_by_psnr_where_inputs_are_exact(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from anyrestore.errors import UsageError
 from anyrestore.evaluation import COLLECTIONS, ImageScore, Score
-from anyrestore.evaluation.report import as_csv, as_dict, as_json, as_table, collections_in, group_means
+from anyrestore.evaluation.report import as_csv, as_table, collections_in
+from anyrestore.evaluation.results import as_dict, as_json
+from anyrestore.evaluation.scores import group_means
 
 
 def score(name: str, group: str, *values: tuple[float, float], protocol: str = "promptir") -> Score:
@@ -34,6 +36,14 @@ def test_group_means_average_lines_not_images() -> None:
     assert (mean.group, mean.lines) == ("a", 2)
     assert mean.psnr == pytest.approx((30 + 13) / 2)
     assert mean.gain == pytest.approx((10 + 3) / 2)
+
+
+def test_a_group_with_an_exact_input_has_no_gain() -> None:
+    scores = [*SCORES[:2], score("a-3", "a", (math.inf, math.inf))]
+    (mean,) = group_means(scores)
+    assert mean.gain is None
+    assert "nan" not in as_table(scores)
+    assert as_dict(scores, model="m", weights_sha256=None)["groups"][0]["gain"] is None
 
 
 def test_the_table_says_it_all() -> None:

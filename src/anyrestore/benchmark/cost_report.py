@@ -5,11 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +13,9 @@ import torch
 from anyrestore.benchmark.published import PUBLISHED, PublishedCost
 from anyrestore.benchmark.survey import Reference, Row, Survey
 from anyrestore.errors import UsageError
+from anyrestore.provenance import machine, versions
 
-__all__ = ["BEGIN", "END", "as_json", "as_markdown", "as_table", "into", "machine"]
+__all__ = ["BEGIN", "END", "as_json", "as_markdown", "as_table", "into"]
 
 BEGIN, END = "<!-- bench cost: written by the command below -->", "<!-- bench cost: end -->"
 """Between these lines of a Markdown file the report is put; the rest of the file stays."""
@@ -136,28 +133,6 @@ def settings(survey: Survey) -> str:
         f"{where}, batch {plan.batch}, {plan.precision}{layout}; warm-up rounds {survey.warmup}, at most "
         f"{survey.repeats} runs{limit}, all models in one run, in an order drawn anew each round."
     )
-
-
-def machine() -> dict[str, Any]:
-    """What it was measured on: the processor, the cores that this process may use, memory, the GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        memory = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    except (AttributeError, OSError, ValueError):  # not POSIX
-        memory = None
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _processor(), "cores": cores, "memory_gb": memory, "gpu": gpu}
-
-
-def versions() -> dict[str, str]:
-    """What measured."""
-    packages: dict[str, str] = {}
-    for package in ("anyrestore", "torch"):
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree that is not installed
-            packages[package] = "unknown"
-    return {**packages, "python": platform.python_version()}
 
 
 def _cells(row: Row, reference: Reference | None) -> tuple[str, ...]:
@@ -283,13 +258,3 @@ def _row_dict(row: Row, reference: Reference | None) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:  # not Linux
-        pass
-    return platform.processor() or platform.machine()

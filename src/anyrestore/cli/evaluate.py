@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 DEVICES = ("cpu", "cuda", "mps")
 IDENTITY = "identity"
+_NOT_THIS_FOLDER = ("run_differs", "data_differs")  # the same command would end in the same way
 EPILOG = """\
 ROOT holds the test sets, each in its own folder, as far as the benchmarks need them; `anyrestore data list`
 says how to get one, docs/protocols.md what each benchmark and each protocol is. `all` is what CBSD68,
@@ -63,6 +64,17 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         default="promptir",
         metavar="NAME",
         help="promptir (default), moce, instructir, instructir-y, onerestore, restormer-y, lol-gtmean",
+    )
+    parser.add_argument(
+        "--instruction",
+        metavar="WORDS",
+        help="what to tell a model that takes instructions (default: a fixed sentence for each benchmark)",
+    )
+    parser.add_argument(
+        "--instruction-head",
+        metavar="FILE",
+        type=Path,
+        help="the text head that the model was trained with (default: the one that ships)",
     )
     parser.add_argument("--lpips", action="store_true", help="measure LPIPS too (the extra lpips)")
     parser.add_argument(
@@ -132,12 +144,23 @@ def run(args: argparse.Namespace) -> int:
         if scores:  # not written as results, which would pass for whole ones
             terminal.say(report.as_table(scores))
         raise
+    try:
+        _write(args, scores, about, beside)
+    finally:  # first the files: whoever reads the tables may have stopped reading
+        _print(args, scores)
+    return terminal.OK
+
+
+def _print(args: argparse.Namespace, scores: Sequence[Score]) -> None:
+    from anyrestore.evaluation import report  # noqa: PLC0415
+    from anyrestore.evaluation.scores import told  # noqa: PLC0415
+
     terminal.say(f"model {args.model}" + (f", at most {args.limit} images of each" if args.limit else ""))
     terminal.say(report.as_table(scores))
+    for sentence, names in told(scores).items():
+        terminal.say(terminal.escape(f'told "{sentence}": {", ".join(names)}'))
     for collection in report.collections_in(scores) if args.published else ():
         terminal.say("\n" + report.as_published_table(collection, scores, model=args.model))
-    _write(args, scores, about, beside)
-    return terminal.OK
 
 
 def _evaluate(
@@ -148,7 +171,9 @@ def _evaluate(
     scores: list[Score],
 ) -> dict[str, Any]:
     """Fill `scores`; returns what else the results say about the run."""
-    from anyrestore.evaluation import journal, report, runner, sheets  # noqa: PLC0415
+    from anyrestore import provenance  # noqa: PLC0415
+    from anyrestore.evaluation import journal, runner, sheets  # noqa: PLC0415
+    from anyrestore.evaluation.instruction import instructor_for  # noqa: PLC0415
     from anyrestore.metrics import load_lpips  # noqa: PLC0415
     from anyrestore.zoo import load_model  # noqa: PLC0415
 
@@ -156,14 +181,17 @@ def _evaluate(
     lpips = load_lpips() if args.lpips else None
     nothing = args.model == IDENTITY
     model = runner.identity if nothing else load_model(args.model).to(device)
+    instructor = instructor_for(model, wanted, args.instruction, args.instruction_head)
     sha256 = None if nothing else _weights_sha256(args.model)
+    head: Path | None = args.instruction_head
     settings: dict[str, Any] = {
         "weights": args.model if sha256 is None else sha256,  # a file may move
         "protocol": args.protocol,
         "lpips": args.lpips,
         "tile": args.tile,
         "device": args.device,
-        "versions": report.versions(),
+        "versions": provenance.versions(),
+        "instruction_head": None if head is None else hashlib.sha256(head.read_bytes()).hexdigest(),
     }
     out: Path | None = args.out
     log = None if out is None else journal.Journal(out, settings)
@@ -181,11 +209,12 @@ def _evaluate(
             lpips=lpips,
             journal=log,
             sheets=sheets.Sheets(out) if args.save and out is not None else None,
+            instructor=instructor,
             progress=sys.stderr.isatty(),
         ):
             scores.append(score)  # noqa: PERF402 (what is finished stays when the next one fails)
-    except BaseException:
-        if log is not None and len(log):
+    except BaseException as error:
+        if log is not None and len(log) and getattr(error, "code", "") not in _NOT_THIS_FOLDER:
             terminal.say(f"{len(log)} images are kept in {out}; the same command goes on", to=sys.stderr)
         raise
     finally:
@@ -206,7 +235,7 @@ def _write(
 ) -> None:
     from anyrestore.evaluation import markdown, report, results  # noqa: PLC0415
 
-    as_json, as_csv = report.as_json(scores, **about), report.as_csv(scores)
+    as_json, as_csv = results.as_json(scores, **about), report.as_csv(scores)
     out: Path | None = args.out
     if out is not None:
         _store(out / results.RESULTS, as_json)
@@ -222,17 +251,21 @@ def _write(
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out now, not after an hour of computing."""
+    from anyrestore.storage import check_target  # noqa: PLC0415
+
     for option, needed in (("--save", args.save), ("--markdown", args.markdown)):
         if needed and args.out is None:
             raise UsageError(f"{option} needs --out, the folder in which results are kept.")
     if args.beside and args.markdown is None:
         raise UsageError("--beside needs --markdown, the page on which the results stand beside each other.")
-    for path in (args.json, args.csv, args.markdown, args.out):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise OutputError(
-                f"Expected the folder of {path} to exist, and it does not; make it first.",
-                code="output_unwritable",
-            )
+    for path in (args.json, args.csv, args.markdown):
+        if path is not None:
+            check_target(path, overwrite=True)
+    if args.out is not None and not args.out.absolute().parent.is_dir():
+        raise OutputError(
+            f"Expected the folder of {args.out} to exist, and it does not; make it first.",
+            code="output_unwritable",
+        )
 
 
 def _read_beside(paths: Sequence[Path]) -> list[Results]:
@@ -253,6 +286,8 @@ def _command(args: argparse.Namespace) -> str:
     ]
     words += ["--root", "ROOT", "--protocol", args.protocol]
     words += ["--lpips"] if args.lpips else []
+    words += [] if args.instruction is None else ["--instruction", args.instruction]
+    words += [] if args.instruction_head is None else ["--instruction-head", str(args.instruction_head)]
     words += ["--limit", str(args.limit)] if args.limit else []
     words += ["--tile", str(args.tile)] if args.tile != "auto" else []
     words += ["--device", args.device] if args.device != "cpu" else []

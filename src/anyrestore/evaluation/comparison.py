@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anyrestore.errors import UsageError
-from anyrestore.evaluation.results import ImageResult, Results
+from anyrestore.evaluation.results import Results
+from anyrestore.evaluation.scores import ImageScore
 from anyrestore.evaluation.statistics import LEVEL, RESAMPLES, Paired, stratified_interval, stratified_paired
 from anyrestore.storage import shown
 
@@ -44,6 +45,7 @@ __all__ = [
     "compare",
     "comparison_table",
     "estimates",
+    "mean_lines",
     "probability_text",
     "summarise",
     "summary_table",
@@ -258,7 +260,7 @@ def compare(
         a=tuple(_label(run) for run in a),
         b=tuple(_label(run) for run in b),
         lines=tuple(line(name, [name]) for name in names),
-        means=tuple(line(name, of) for name, of in _groups(a[0], names, chosen=bool(benchmarks))),
+        means=tuple(line(name, of) for name, of in mean_lines(a[0], names, chosen=bool(benchmarks))),
         notes=tuple(notes),
     )
 
@@ -312,7 +314,7 @@ def summarise(
         level=level,
         runs=tuple(_label(run) for run in runs),
         lines=tuple(line(name, [name]) for name in names),
-        means=tuple(line(name, of) for name, of in _groups(runs[0], names, chosen=bool(benchmarks))),
+        means=tuple(line(name, of) for name, of in mean_lines(runs[0], names, chosen=bool(benchmarks))),
         notes=tuple(notes),
     )
 
@@ -320,7 +322,7 @@ def summarise(
 def estimates(
     run: Results,
     names: Sequence[str],
-    value: Callable[[ImageResult], float | None],
+    value: Callable[[ImageScore], float | None],
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
@@ -358,7 +360,22 @@ def estimates(
         return Estimate(n=n, mean=mean, low=low, high=high)
 
     lines = [(name, [name]) for name in names]
-    return {name: of(name, members) for name, members in (*lines, *_groups(run, names, chosen=False))}
+    return {name: of(name, members) for name, members in (*lines, *mean_lines(run, names))}
+
+
+def mean_lines(run: Results, names: Sequence[str], *, chosen: bool = False) -> list[tuple[str, list[str]]]:
+    """The means that are shown, by what they are called: of groups, and of all that were chosen."""
+    of_entries = {entry.name: entry.group for entry in run.entries}
+    found: dict[str, list[str]] = {}
+    for group in run.groups:
+        members = [name for name in group.entries if name in names]
+        own = all(of_entries[name] == group.name for name in group.entries)
+        # A set that cuts across groups, such as AIO-5, is only itself when it is whole.
+        if len(members) > 1 and (own or len(members) == len(group.entries)):
+            found[f"mean of {len(members)} {group.name}"] = members
+    if chosen and len(names) > 1 and list(names) not in [list(members) for members in found.values()]:
+        found[f"mean of these {len(names)}"] = list(names)
+    return list(found.items())
 
 
 def common_entries(runs: Sequence[Results]) -> list[str]:
@@ -485,6 +502,7 @@ def _common(runs: Sequence[Results], benchmarks: Sequence[str]) -> tuple[list[st
     for run in runs[1:]:
         for name in names:
             _check_same_images(name, first, run)
+    _check_same_words(names, runs)
     elsewhere = sorted({entry for run in runs for entry in _names(run)} - set(everywhere))
     told = [] if benchmarks or not elsewhere else [f"Not in all of the results: {', '.join(elsewhere)}."]
     return names, told
@@ -529,6 +547,16 @@ def _check_same_images(name: str, first: Results, other: Results) -> None:
             f"{ours.data_sha256[:12]}…",
             f"{theirs.data_sha256[:12]}…",
         )
+
+
+def _check_same_words(names: Sequence[str], runs: Sequence[Results]) -> None:
+    """Models that find out by themselves may stand beside one that is told; what is said must agree."""
+    for name in names:
+        told = [run for run in runs if run.entry(name).instruction is not None]
+        for run in told[1:]:
+            ours, theirs = told[0].entry(name).instruction, run.entry(name).instruction
+            if ours != theirs:
+                _differ(f"The instructions of {name} differ", told[0], run, repr(ours), repr(theirs))
 
 
 def _check_alike(what: str, first: Results, other: Results, ours: object, theirs: object) -> None:
@@ -594,21 +622,6 @@ def _run_means(chosen: Sequence[_Values], side: int) -> tuple[float, ...]:
         ]
         means.append(math.fsum(of_entries) / len(of_entries))
     return tuple(means)
-
-
-def _groups(run: Results, names: Sequence[str], *, chosen: bool) -> list[tuple[str, list[str]]]:
-    """The means that are shown, by what they are called: of groups, and of all that were chosen."""
-    of_entries = {entry.name: entry.group for entry in run.entries}
-    found: dict[str, list[str]] = {}
-    for group in run.groups:
-        members = [name for name in group.entries if name in names]
-        own = all(of_entries[name] == group.name for name in group.entries)
-        # A set that cuts across groups, such as AIO-5, is only itself when it is whole.
-        if len(members) > 1 and (own or len(members) == len(group.entries)):
-            found[f"mean of {len(members)} {group.name}"] = members
-    if chosen and len(names) > 1 and list(names) not in [list(members) for members in found.values()]:
-        found[f"mean of these {len(names)}"] = list(names)
-    return list(found.items())
 
 
 def _verdict(paired: Paired | None, fewest: int, how: Metric) -> str:

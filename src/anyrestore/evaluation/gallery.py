@@ -1,9 +1,10 @@
 """Pictures for the report page: which ones, where they are stored, and small enough to be carried inside it.
 
 `evaluate --out DIR --save` stores, for each image, `restored/ENTRY/NAME.png` and a sheet
-`sheets/ENTRY/NAME.png` with input, output, target and error map side by side. Input and target are taken from
-`inputs/ENTRY/NAME.png` and `targets/ENTRY/NAME.png` where they are stored, otherwise they are cut out of the
-sheet.
+`sheets/ENTRY/NAME.png`, out of which input and target are cut (`anyrestore.evaluation.sheets`).
+
+Unusual: JPEG with full colour resolution. WebP halves the resolution of colour, and with it the coloured
+noise of an input, which then looks 2 dB better than it is.
 
 Names come from a results file, which may be anybody's: what is not inside the results folder is not read.
 """
@@ -21,13 +22,15 @@ from torch.nn import functional as F
 
 from anyrestore import image
 from anyrestore.errors import InputError
-from anyrestore.evaluation.results import Entry, ImageResult, Results
+from anyrestore.evaluation import sheets
+from anyrestore.evaluation.results import Results
+from anyrestore.evaluation.scores import ImageScore, Score
 from anyrestore.image import Picture, Pixels
 
 __all__ = ["Shown", "Version", "choose", "embed", "versions"]
 
-#: (longest side in pixels, WebP quality), tried in turn until all pictures fit on the page.
-_SIZES = ((640, 80), (520, 76), (420, 72), (340, 68), (280, 62))
+#: (longest side in pixels, JPEG quality), tried in turn until all pictures fit on the page.
+_SIZES = ((640, 80), (640, 70), (520, 70), (420, 68), (340, 66), (280, 62))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +62,16 @@ class Shown:
     width: int
 
 
-def choose(entry: Entry) -> list[tuple[str, ImageResult]]:
+def choose(entry: Score) -> list[tuple[str, ImageScore]]:
     """The best, the median and the worst image by gain, or by PSNR where the inputs are exact.
 
     Of an even number of images the median is the lower of the two in the middle; of one or two images there
     is no median.
     """
 
-    def key(result: ImageResult) -> tuple[float, str]:
+    def key(result: ImageScore) -> tuple[float, str]:
         gain = result.gain
-        return (result.values["psnr"] if gain is None else gain, result.name)
+        return (result.psnr if gain is None else gain, result.name)
 
     ranked = sorted(entry.images, key=key)
     if len(ranked) == 1:
@@ -77,7 +80,7 @@ def choose(entry: Entry) -> list[tuple[str, ImageResult]]:
     return [("Best", ranked[-1]), *middle, ("Worst", ranked[0])]
 
 
-def versions(runs: Sequence[tuple[str, Results]], entry: str, result: ImageResult) -> list[Version]:
+def versions(runs: Sequence[tuple[str, Results]], entry: str, result: ImageScore) -> list[Version]:
     """Input, each run's output, and target, as far as they are stored.
 
     Args:
@@ -86,29 +89,28 @@ def versions(runs: Sequence[tuple[str, Results]], entry: str, result: ImageResul
         result: The image.
     """
 
-    def find(kind: str, label: str, panel: int, among: Sequence[Results]) -> list[Version]:
-        for run in among:
-            for folder, part in ((kind, None), ("sheets", panel)):
-                path = _inside(run, folder, entry, result.name)
-                if path is not None:
-                    found = Version(
-                        label=label, path=path, panel=part, height=result.height, width=result.width
-                    )
-                    if part is None or _panel_left(found) is not None:
-                        return [found]
-        return []
+    def version(label: str, path: Path | None, panel: int | None) -> list[Version]:
+        if path is None:
+            return []
+        found = Version(label=label, path=path, panel=panel, height=result.height, width=result.width)
+        return [found] if panel is None or _panel_left(found) is not None else []
 
-    everyone = [run for _, run in runs]
-    outputs = [version for label, run in runs for version in find("restored", label, 1, [run])]
-    if not outputs:
-        return []
-    return [*find("inputs", "input", 0, everyone), *outputs, *find("targets", "target", 2, everyone)]
+    def cut(label: str, panel: int) -> list[Version]:
+        stored = (_inside(run, "sheets", entry, result.name) for _, run in runs)
+        return [found for path in stored for found in version(label, path, panel)][:1]
+
+    outputs = [
+        found
+        for label, run in runs
+        for found in version(label, _inside(run, "restored", entry, result.name), None)
+    ]
+    return [*cut("input", 0), *outputs, *cut("target", 2)] if outputs else []
 
 
 def embed(
     pictures: Mapping[str, Sequence[Version]], *, budget: int
 ) -> tuple[dict[str, list[Shown]], int, list[str]]:
-    """Encode pictures as WebP, as large as the budget allows.
+    """Encode pictures as JPEG, as large as the budget allows.
 
     Args:
         pictures: Versions by a key of the caller's.
@@ -147,15 +149,14 @@ def _inside(run: Results, folder: str, entry: str, name: str) -> Path | None:
 
 
 def _panel_left(version: Version) -> int | None:
-    """Where the panel begins in a sheet of four panels with equal gaps; None if it is no such sheet."""
+    """Where the panel begins in its sheet; None if it is no sheet of such pictures."""
     try:
         header = image.read_header(version.path)
     except InputError:
         return None
-    gap, rest = divmod(header.width - 4 * version.width, 3)
-    if header.height != version.height or gap < 0 or rest or version.panel is None:
+    if version.panel is None or (header.height, header.width) != sheets.size(version.height, version.width):
         return None
-    return version.panel * (version.width + gap)
+    return sheets.left(version.panel, version.width)
 
 
 @lru_cache(maxsize=8)
@@ -174,6 +175,6 @@ def _encode(version: Version, side: int, quality: int) -> Shown:
         with torch.inference_mode():
             tensor = F.interpolate(tensor, (height, width), mode="bicubic", antialias=True).clamp(0.0, 1.0)
     pixels = image.from_tensor(tensor, np.zeros((height, width, 3), np.uint8))
-    data = image.encode(Picture(pixels=pixels), "webp", quality=quality)
-    uri = "data:image/webp;base64," + base64.b64encode(data).decode("ascii")
+    data = image.encode(Picture(pixels=pixels), "jpeg", quality=quality)
+    uri = "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
     return Shown(label=version.label, uri=uri, height=height, width=width)

@@ -2,23 +2,28 @@
 
 `images.jsonl` has one JSON object a line: first what the scores depend on, then one image each, flushed as
 it is done. Numbers are written with every digit, so that a resumed evaluation gives the same ones. An image
-is known by its benchmark, its name and the hash of both its halves: other data are not taken for the same.
+is known by its benchmark, its name, the hash of both its halves and what the model was told: other data, or
+other words, are not taken for the same.
 """
 
-import dataclasses
 import json
-import math
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from anyrestore.errors import DataError, OutputError
+from anyrestore.evaluation.results import image_as_dict, image_from_dict
 from anyrestore.evaluation.scores import ImageScore
 
 __all__ = ["FILE", "Journal"]
 
 FILE = "images.jsonl"
-_NUMBERS = ("psnr", "ssim", "input_psnr", "input_ssim")
+
+
+class _Known(NamedTuple):
+    data_sha256: str
+    instruction: str | None
+    score: ImageScore
 
 
 class Journal:
@@ -36,7 +41,7 @@ class Journal:
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._path = folder / FILE
-        self._known: dict[tuple[str, str], tuple[str, ImageScore]] = {}
+        self._known: dict[tuple[str, str], _Known] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             whole = self._read(settings) if self._path.exists() else 0
@@ -53,31 +58,41 @@ class Journal:
     def __len__(self) -> int:
         return len(self._known)
 
-    def find(self, benchmark: str, image: str, data_sha256: str) -> ImageScore | None:
+    def find(
+        self, benchmark: str, image: str, data_sha256: str, *, instruction: str | None = None
+    ) -> ImageScore | None:
         """The score of an image that was measured before.
 
         Raises:
-            DataError: The image was another one then (code `data_differs`).
+            DataError: The image was another one then (code `data_differs`), or the model was told something
+                else (code `run_differs`).
         """
         before = self._known.get((benchmark, image))
         if before is None:
             return None
-        if before[0] != data_sha256:
+        if before.instruction != instruction:
+            raise DataError(
+                f"Expected {benchmark} in {self._path} to be measured with the instruction {instruction!r}, "
+                f"and it was with {before.instruction!r}; choose another folder for the results.",
+                code="run_differs",
+            )
+        if before.data_sha256 != data_sha256:
             raise DataError(
                 f"Expected the image {image} of {benchmark} to be the one that was measured into "
                 f"{self._path}; it has changed, so choose another folder for the results.",
                 code="data_differs",
             )
-        return before[1]
+        return before.score
 
-    def add(self, benchmark: str, data_sha256: str, score: ImageScore) -> None:
-        """Store one image's score."""
-        values = {key: value for key, value in dataclasses.asdict(score).items() if value is not None}
-        for key, value in values.items():
-            if isinstance(value, float) and math.isinf(value):
-                values[key] = None  # JSON has no infinity; a number that was not measured is left out
-        self._write({"benchmark": benchmark, "data_sha256": data_sha256, **values})
-        self._known[benchmark, score.name] = data_sha256, score
+    def add(
+        self, benchmark: str, data_sha256: str, score: ImageScore, *, instruction: str | None = None
+    ) -> None:
+        """Store one image's score; `instruction` is what the model was told."""
+        about = {"benchmark": benchmark, "data_sha256": data_sha256}
+        if instruction is not None:
+            about["instruction"] = instruction
+        self._write({**about, **image_as_dict(score)})
+        self._known[benchmark, score.name] = _Known(data_sha256, instruction, score)
 
     def close(self) -> None:
         """Give the file back."""
@@ -118,11 +133,6 @@ class Journal:
         return whole
 
     def _take(self, record: dict[str, Any]) -> None:
-        benchmark, data_sha256 = str(record.pop("benchmark")), str(record.pop("data_sha256"))
-        for key, value in record.items():
-            if value is None:
-                record[key] = math.inf
-        score = ImageScore(**record)
-        if not all(isinstance(getattr(score, key), int | float) for key in _NUMBERS):
-            raise TypeError("a score is a number")
-        self._known[benchmark, score.name] = data_sha256, score
+        score = image_from_dict(record)
+        known = _Known(str(record["data_sha256"]), record.get("instruction"), score)
+        self._known[str(record["benchmark"]), score.name] = known

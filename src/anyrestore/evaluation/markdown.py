@@ -5,12 +5,11 @@ one page in two tables, never in one.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from anyrestore.evaluation.results import Entry, Results
-from anyrestore.evaluation.statistics import interval
+from anyrestore.evaluation.comparison import METRICS, Estimate, estimates, mean_lines
+from anyrestore.evaluation.results import Results
+from anyrestore.evaluation.scores import Score, told
 
 __all__ = ["as_markdown"]
 
@@ -34,8 +33,8 @@ def as_markdown(results: Sequence[Results], *, target: str) -> str:
         "```",
         "",
         "Brackets hold the 95% percentile bootstrap interval of the mean over the images (10,000 resamples,",
-        f"NumPy's generator seeded with {_SEED} for each number): how far the mean would move with other",
-        "images of the same kind. It says nothing about another training run.",
+        f"seed {_SEED}, as `anyrestore report` has it): how far the mean would move with other images of",
+        "the same kind. It says nothing about another training run.",
     ]
     for result in results:
         lines += ["", *_section(result)]
@@ -51,15 +50,15 @@ def _commands(results: Sequence[Results], target: str) -> list[str]:
 
 def _section(result: Results) -> list[str]:
     extra = ["lpips"] if all("lpips" in entry.metrics for entry in result.entries) else []
+    names = [entry.name for entry in result.entries]
+    of_line = dict(mean_lines(result, names))
+    found = {
+        metric: estimates(result, names, lambda image, of=metric: image.value(of), seed=_SEED)
+        for metric in ("psnr", "ssim", *extra)
+    }
     head = [
-        "benchmark",
-        "images",
-        "input PSNR",
-        "PSNR",
-        "gain",
-        "input SSIM",
-        "SSIM",
-        *(key.upper() for key in extra),
+        *("benchmark", "images", "input PSNR", "PSNR", "gain", "input SSIM", "SSIM"),
+        *(METRICS[key].label for key in extra),
     ]
     lines = [
         f"## {result.model}, protocol `{result.protocol}`",
@@ -67,46 +66,44 @@ def _section(result: Results) -> list[str]:
         _row(head),
         _row(["---", *("---:" for _ in head[1:])]),
     ]
-    lines += [_row(_cells(entry, extra)) for entry in result.entries]
-    for group in result.groups:
-        means = [
-            math.fsum(result.entry(name).mean(metric) for name in group.entries) / len(group.entries)
-            for metric in ("input_psnr", "psnr", "input_ssim", "ssim")
-        ]
-        gain = f"{means[1] - means[0]:+.2f}" if math.isfinite(means[0]) else ""
-        cells = [f"mean of {len(group.entries)} {group.name}", "", _db(means[0]), _db(means[1]), gain]
-        lines.append(_row([*cells, f"{means[2]:.4f}", f"{means[3]:.4f}", *("" for _ in extra)]))
+    for name in found["psnr"]:
+        members = of_line.get(name, [name])
+        of = {metric: by_name[name] for metric, by_name in found.items()}
+        lines.append(_row([name, *_cells([result.entry(member) for member in members], of)]))
     about = [f"Weights `{result.weights_sha256}`." if result.weights_sha256 else ""]
     about.append(f"Only the first {result.limit} images of each." if result.limit else "")
+    about += [
+        f'Told "{sentence}": {", ".join(of_entries)}.'
+        for sentence, of_entries in told(result.entries).items()
+    ]
     about.append("Versions: " + ", ".join(f"{name} {value}" for name, value in result.versions.items()) + ".")
     about.append("Machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items()) + ".")
     return [*lines, "", *(line for line in about if line)]
 
 
-def _cells(entry: Entry, extra: Sequence[str]) -> list[str]:
-    before, after = entry.mean("input_psnr"), entry.mean("psnr")
+def _cells(entries: Sequence[Score], found: Mapping[str, Estimate]) -> list[str]:
+    """One line: of one entry, or of the plain mean of several."""
+
+    def mean(metric: str) -> float:
+        return math.fsum(entry.mean(metric) for entry in entries) / len(entries)
+
+    def with_interval(metric: str) -> str:
+        how, value, of = METRICS[metric], mean(metric), found[metric]
+        if not math.isfinite(value) or of.mean is None:
+            return how.show(value)
+        return f"{how.show(value)} [{how.show(of.low)}, {how.show(of.high)}]"
+
+    before, after = mean("input_psnr"), mean("psnr")
+    gain = METRICS["psnr"].show(after - before, sign=True) if math.isfinite(before) else ""
     return [
-        entry.name,
-        str(entry.n),
-        _db(before),
-        _db(after) + _interval(entry, "psnr", 2),
-        f"{after - before:+.2f}" if math.isfinite(before) else "",
-        f"{entry.mean('input_ssim'):.4f}",
-        f"{entry.mean('ssim'):.4f}" + _interval(entry, "ssim", 4),
-        *(f"{entry.mean(key):.4f}" + _interval(entry, key, 4) for key in extra),
+        str(sum(entry.n for entry in entries)),
+        METRICS["psnr"].show(before),
+        with_interval("psnr"),
+        gain,
+        METRICS["ssim"].show(mean("input_ssim")),
+        with_interval("ssim"),
+        *(with_interval(key) for key in found if key == "lpips"),
     ]
-
-
-def _interval(entry: Entry, metric: str, digits: int) -> str:
-    values = entry.values(metric).tolist()
-    if not all(math.isfinite(value) for value in values):
-        return ""
-    low, high = interval(values, generator=np.random.default_rng(_SEED))
-    return f" [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _db(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else "exact"
 
 
 def _row(cells: Sequence[str]) -> str:

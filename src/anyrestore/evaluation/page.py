@@ -33,7 +33,8 @@ from anyrestore.evaluation.comparison import (
     probability_text,
 )
 from anyrestore.evaluation.gallery import Shown
-from anyrestore.evaluation.results import Entry, ImageResult, Results
+from anyrestore.evaluation.results import Results
+from anyrestore.evaluation.scores import ImageScore, Score, told
 from anyrestore.evaluation.statistics import LEVEL, RESAMPLES
 
 __all__ = ["MAX_BYTES", "page"]
@@ -47,7 +48,7 @@ _FOR_THE_REST = 1_500_000
 _GAIN = Metric(name="gain", label="Gain over the input in dB", decimals=2)
 
 Runs = Sequence[tuple[str, Results]]
-ValueOf = Callable[[ImageResult], float | None]
+ValueOf = Callable[[ImageScore], float | None]
 Gains = npt.NDArray[np.float64]
 
 
@@ -160,7 +161,7 @@ def _columns(runs: Runs, names: Sequence[str], metric: Metric, *, resamples: int
     before, unit = f"input_{metric.name}", metric.label.removesuffix(" in dB")
     columns: list[_Column] = []
     if all(before in first.entry(name).metrics for name in names):
-        found = estimates(first, names, lambda image: image.values.get(before), resamples=1, seed=seed)
+        found = estimates(first, names, lambda image: image.value(before), resamples=1, seed=seed)
         head = f"input {unit}" if alone else "input"
         columns.append(_Column(head=head, metric=metric, found=found, with_interval=False))
     for label, run in runs:
@@ -175,7 +176,7 @@ def _columns(runs: Runs, names: Sequence[str], metric: Metric, *, resamples: int
 def _value(metric: Metric) -> ValueOf:
     if metric is _GAIN:
         return lambda image: image.gain
-    return lambda image: image.values.get(metric.name)
+    return lambda image: image.value(metric.name)
 
 
 def _caption(metric: Metric) -> str:
@@ -312,15 +313,17 @@ def _entries(runs: Runs, names: Sequence[str], budget: int) -> str:
 
 
 def _entry(
-    runs: Runs, index: int, name: str, pictures: Sequence[tuple[str, ImageResult, Sequence[Shown]]]
+    runs: Runs, index: int, name: str, pictures: Sequence[tuple[str, ImageScore, Sequence[Shown]]]
 ) -> str:
     first = runs[0][1].entry(name)
-    before = [("input", first.values("input_psnr"))] if "input_psnr" in first.metrics else []
     outputs = [(label, run.entry(name).values("psnr")) for label, run in runs]
     gains = [_gains(run.entry(name)) for _, run in runs]
     drawn = [
         plots.histograms(
-            [*before, *outputs], unit="PSNR (dB)", decimals=2, name=f"{name}: PSNR of the images"
+            [("input", first.values("input_psnr")), *outputs],
+            unit="PSNR (dB)",
+            decimals=2,
+            name=f"{name}: PSNR of the images",
         ),
         *(
             plots.sorted_gains(of_run, label=label, name=f"{name}: gain of {label}", among=gains)
@@ -337,14 +340,14 @@ def _entry(
     )
 
 
-def _gains(entry: Entry) -> Gains:
+def _gains(entry: Score) -> Gains:
     return np.array([math.nan if image.gain is None else image.gain for image in entry.images])
 
 
-def _slider(entry: str, word: str, image: ImageResult, shown: Sequence[Shown], *, whose: str) -> str:
-    # The input and the first output, or, where there is no input, the first output and what comes next.
+def _slider(entry: str, word: str, image: ImageScore, shown: Sequence[Shown], *, whose: str) -> str:
+    # The first two outputs, or the input and the only one, or what there is.
     left, right = 0, min(1, len(shown) - 1)
-    if whose and shown[0].label == "input" and len(shown) > 2:
+    if shown[0].label == "input" and sum(version.label not in ("input", "target") for version in shown) > 1:
         left, right = 1, 2
     stack = "".join(
         f'<img src="{version.uri}" width="{version.width}" height="{version.height}" decoding="async" '
@@ -361,9 +364,8 @@ def _slider(entry: str, word: str, image: ImageResult, shown: Sequence[Shown], *
         )
         return f"<label>{what} <select>{options}</select></label>"
 
-    after, before = METRICS["psnr"].show(image.values["psnr"]), image.values.get("input_psnr")
     name = f"{image.name}, {whose}" if whose else image.name
-    told = f"{after} dB" if before is None else f"{METRICS['psnr'].show(before)} to {after} dB"
+    told = " to ".join(METRICS["psnr"].show(value) for value in (image.input_psnr, image.psnr)) + " dB"
     if image.gain is not None and math.isfinite(image.gain):
         told += f" ({_GAIN.show(image.gain, sign=True)} dB)"
     tall = " tall" if shown[0].height > shown[0].width else ""
@@ -374,7 +376,7 @@ def _slider(entry: str, word: str, image: ImageResult, shown: Sequence[Shown], *
         f'<div class="choices">{chooser("left", left)}{chooser("right", right)}'
         '<button type="button" aria-pressed="false">Larger</button></div>'
         f"<figcaption><strong>{word}</strong> {_e(name)}, {told}, "
-        f"SSIM {image.values['ssim']:.4f}</figcaption></figure>"
+        f"SSIM {image.ssim:.4f}</figcaption></figure>"
     )
 
 
@@ -410,6 +412,7 @@ def _provenance(run: Results) -> str:
         "Weights": run.weights_sha256 or "none",
         "Protocol": run.protocol,
         "Images": "all" if run.limit is None else f"at most {run.limit} of each entry",
+        **({"Told": "; ".join(told(run.entries))} if told(run.entries) else {}),
         "Command": run.command or "not stored",
         "Versions": ", ".join(f"{key} {value}" for key, value in run.versions.items()) or "not stored",
         "Machine": ", ".join(f"{key} {value}" for key, value in run.machine.items()) or "not stored",

@@ -35,7 +35,7 @@ class PublishedRow:
 
     Attributes:
         method: The network's name.
-        parameters: As printed ("10M"); None where they are not.
+        parameters: In millions ("10M"; "33M/36M" where papers differ); None where they are not printed.
         sources: The tables that print this row, by key.
         values: (PSNR in dB, SSIM) for each column; None where there is none.
         average: What the table prints as its average; None where it prints none.

@@ -1,7 +1,7 @@
-"""Scores as a table for people, JSON for programs and CSV for plots.
+"""Scores as a table for people and as CSV for plots. (As JSON: `anyrestore.evaluation.results`.)
 
-JSON has no infinity: a PSNR of an exact copy is `null` there, and "exact" in the table. LPIPS has its columns
-and keys only where it was measured.
+The PSNR of an exact copy is infinite, and "exact" in the table. LPIPS has its columns only where it was
+measured.
 
 Tables of the papers (AIO-3, CDD-11 and so on) are printed with the published rows above ours. Those were
 measured by their own authors; no mean is ever taken over theirs and ours.
@@ -10,87 +10,17 @@ measured by their own authors; no mean is ever taken over theirs and ours.
 import csv
 import dataclasses
 import io
-import json
 import math
-import os
-import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any
 
-import torch
-
-from anyrestore.errors import UsageError
 from anyrestore.evaluation.benchmarks import COLLECTIONS
 from anyrestore.evaluation.published import columns, published, sources
-from anyrestore.evaluation.scores import ImageScore, Score
+from anyrestore.evaluation.scores import ImageScore, Score, group_means, protocol_of
 
-__all__ = [
-    "FORMAT",
-    "GroupMean",
-    "as_csv",
-    "as_dict",
-    "as_json",
-    "as_published_table",
-    "as_table",
-    "collections_in",
-    "group_means",
-    "machine",
-    "versions",
-]
+__all__ = ["as_csv", "as_published_table", "as_table", "collections_in"]
 
-#: Of the JSON. 1 (no such key) had no per-image values and no machine.
-FORMAT = 2
 Pair = tuple[float, float]  # PSNR in dB, SSIM
 _OPTIONAL = ("tile", "lpips", "input_lpips")
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupMean:
-    """The mean over the benchmarks of a group: it averages lines, not images.
-
-    Attributes:
-        group: A group or a collection of `anyrestore.evaluation.benchmarks`.
-        lines: How many.
-        entries: Their names.
-    """
-
-    group: str
-    lines: int
-    entries: tuple[str, ...]
-    psnr: float
-    ssim: float
-    input_psnr: float
-    input_ssim: float
-    gain: float
-
-
-def group_means(scores: Sequence[Score]) -> list[GroupMean]:
-    """Means over groups of which more than one line was measured, and over collections that are complete."""
-    groups = {
-        group: [score for score in scores if score.group == group]
-        for group in dict.fromkeys(score.group for score in scores)
-    }
-    by_name = {score.name: score for score in scores}
-    for name, entries in COLLECTIONS.items():
-        if name not in groups and all(entry in by_name for entry in entries):
-            groups[name] = [by_name[entry] for entry in entries]
-    return [_group_mean(name, lines) for name, lines in groups.items() if len(lines) > 1]
-
-
-def _group_mean(group: str, lines: Sequence[Score]) -> GroupMean:
-    return GroupMean(
-        group=group,
-        lines=len(lines),
-        entries=tuple(s.name for s in lines),
-        psnr=math.fsum(s.psnr for s in lines) / len(lines),
-        ssim=math.fsum(s.ssim for s in lines) / len(lines),
-        input_psnr=math.fsum(s.input_psnr for s in lines) / len(lines),
-        input_ssim=math.fsum(s.input_ssim for s in lines) / len(lines),
-        gain=math.fsum(s.psnr - s.input_psnr for s in lines) / len(lines),
-    )
 
 
 def collections_in(scores: Sequence[Score]) -> list[str]:
@@ -110,7 +40,7 @@ def as_published_table(collection: str, scores: Sequence[Score], *, model: str) 
         scores: Of one protocol; others than the collection's are left out.
         model: The name for our row.
     """
-    protocol = _protocol(scores)
+    protocol = protocol_of(scores)
     names = columns(collection)
     parts = {name: part for name, part in COLLECTIONS.items() if name.startswith(f"{collection}-")}
     by_name = {score.name: (score.psnr, score.ssim) for score in scores}
@@ -160,7 +90,7 @@ def as_table(scores: Sequence[Score]) -> str:
     Raises:
         UsageError: The scores were measured under more than one protocol.
     """
-    protocol = _protocol(scores)
+    protocol = protocol_of(scores)
     lpips = all(s.lpips is not None for s in scores)
     further = ("input LPIPS", "output LPIPS") if lpips else ()
     head = (
@@ -188,7 +118,7 @@ def as_table(scores: Sequence[Score]) -> str:
             "",
             _db(m.input_psnr),
             _db(m.psnr),
-            f"{m.gain:+.2f}",
+            "" if m.gain is None else f"{m.gain:+.2f}",
             f"{m.input_ssim:.4f}",
             f"{m.ssim:.4f}",
             *("" for _ in further),
@@ -202,80 +132,6 @@ def as_table(scores: Sequence[Score]) -> str:
     if means:
         lines += [rule, *(_line(row, widths) for row in means)]
     return "\n".join([f"protocol {protocol}", *lines])
-
-
-def as_dict(
-    scores: Sequence[Score],
-    *,
-    model: str,
-    weights_sha256: str | None,
-    limit: int | None = None,
-    command: str = "",
-    device: str = "cpu",
-    tile: int | str = "auto",
-) -> dict[str, Any]:
-    """Everything about a run that JSON can hold, at full precision.
-
-    Args:
-        scores: Of one protocol.
-        model: The name or path that was asked for.
-        weights_sha256: Of the weights' file; None if there is none.
-        limit: At most so many images of each benchmark; None for all.
-        command: By which it can be done again.
-        device: Where the model ran.
-        tile: What was asked for; each entry's `tiles` says which images were tiled, and how.
-
-    Raises:
-        UsageError: The scores were measured under more than one protocol.
-    """
-    return {
-        "format": FORMAT,
-        "model": model,
-        "weights_sha256": weights_sha256,
-        "protocol": _protocol(scores),
-        "limit": limit,
-        "command": command,
-        "versions": versions(),
-        "machine": machine(),
-        "device": device,
-        "tile": tile,
-        "entries": [_entry(score) for score in scores],
-        "groups": [
-            {key: _finite(value) for key, value in dataclasses.asdict(mean).items()}
-            for mean in group_means(scores)
-        ],
-    }
-
-
-def _entry(s: Score) -> dict[str, Any]:
-    measured = {"lpips": s.lpips, "input_lpips": s.input_lpips} if s.lpips is not None else {}
-    return {
-        "name": s.name,
-        "group": s.group,
-        "n": s.n,
-        "psnr": _finite(s.psnr),
-        "ssim": s.ssim,
-        "input_psnr": _finite(s.input_psnr),
-        "input_ssim": s.input_ssim,
-        **measured,
-        "gain": None if s.gain is None else _finite(s.gain),
-        "seconds": s.seconds,
-        "data_sha256": s.data_sha256,
-        "tiles": {image.name: image.tile for image in s.images if image.tile is not None},
-        "images": [
-            {
-                key: _finite(value)
-                for key, value in dataclasses.asdict(image).items()
-                if key != "tile" and not (key in _OPTIONAL and value is None)
-            }
-            for image in s.images
-        ],
-    }
-
-
-def as_json(scores: Sequence[Score], **about: Any) -> str:
-    """`as_dict` as text; takes what `as_dict` takes."""
-    return json.dumps(as_dict(scores, **about), indent=2, allow_nan=False) + "\n"
 
 
 def as_csv(scores: Sequence[Score]) -> str:
@@ -296,48 +152,6 @@ def as_csv(scores: Sequence[Score]) -> str:
     return text.getvalue()
 
 
-def machine() -> dict[str, Any]:
-    """What it was computed on: the processor, the cores that this process may use, memory, the GPU."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
-        memory = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    except (AttributeError, OSError, ValueError):  # not POSIX
-        memory = None
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _processor(), "cores": cores, "memory_gb": memory, "gpu": gpu}
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:  # not Linux
-        pass
-    return platform.processor() or platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """What computed the scores."""
-    packages = {}
-    for package in ("anyrestore", "torch", "numpy"):
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree that is not installed
-            packages[package] = "unknown"
-    return {**packages, "python": platform.python_version()}
-
-
-def _protocol(scores: Sequence[Score]) -> str:
-    protocols = sorted({score.protocol for score in scores})
-    if len(protocols) != 1:
-        raise UsageError(
-            f"Expected scores of one protocol, got {', '.join(protocols) or 'no scores'}; their numbers "
-            "cannot be compared, so make one table for each."
-        )
-    return protocols[0]
-
-
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     first, *others = (
         cell.rjust(width) if i else cell.ljust(width)
@@ -348,7 +162,3 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _db(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "exact"
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,12 +1,13 @@
-"""Reads back what `anyrestore evaluate` stored: a results file, or the folder that holds `results.json`.
+"""The results file: what `anyrestore evaluate` and the studies store, written and read back here only.
 
-Strict about what a comparison stands on: format, protocol, data hash, image names, finite values, and means
-that agree with the images. Lenient about what it does not know: further keys are ignored, and every further
-number of an image (`lpips`, say) is a metric.
+Reading is strict about what a comparison stands on: format, protocol, data hash, image names, finite values,
+and means that agree with the images. Further keys are ignored. What was written is read back to the last bit.
 
-JSON has no infinity: the PSNR of an exact copy is `null` in the file and `math.inf` here.
+JSON has no infinity: the PSNR of an exact copy is `null` in the file and `math.inf` here. LPIPS and what a
+model was told have their keys only where there are some.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -14,91 +15,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-import numpy as np
-import numpy.typing as npt
-
+from anyrestore import provenance
 from anyrestore.errors import DataError
+from anyrestore.evaluation.scores import ImageScore, Score, group_means, protocol_of
 from anyrestore.storage import shown
 
-__all__ = ["FORMAT", "RESULTS", "Entry", "Group", "ImageResult", "Results", "find_results", "read_results"]
+__all__ = [
+    "FORMAT",
+    "RESULTS",
+    "Group",
+    "Results",
+    "as_dict",
+    "as_json",
+    "find_results",
+    "image_as_dict",
+    "image_from_dict",
+    "read_results",
+]
 
 FORMAT = 2
-"""The format of the file that this reads. Format 1 (no such key) held no per-image values."""
+"""Of the file. Format 1 (no such key) had no per-image values and no machine."""
 
 RESULTS = "results.json"
 """The results file's name in a results folder."""
 
 _DECIBELS = ("psnr", "input_psnr")
-_NOT_METRICS = ("name", "height", "width")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageResult:
-    """One image of an entry.
-
-    Attributes:
-        name: Its name, unique in the entry.
-        height: In pixels, as measured.
-        width: In pixels, as measured.
-        values: By metric: `psnr` and `input_psnr` in dB (infinite for an exact copy), `ssim`, `input_ssim`,
-            `seconds`, and whatever else was measured.
-    """
-
-    name: str
-    height: int
-    width: int
-    values: Mapping[str, float]
-
-    @property
-    def gain(self) -> float | None:
-        """How many dB the output is better than the input; None where the input is exact or not measured."""
-        before = self.values.get("input_psnr", math.inf)
-        return self.values["psnr"] - before if math.isfinite(before) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One line of a results table: a test set, as it was measured.
-
-    Attributes:
-        name: As in `cbsd68-sigma25`.
-        group: What it belongs to.
-        data_sha256: Over every input and target that was measured.
-        images: In the order in which they were measured.
-    """
-
-    name: str
-    group: str
-    data_sha256: str
-    images: tuple[ImageResult, ...]
-
-    @property
-    def n(self) -> int:
-        """How many images."""
-        return len(self.images)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """What was measured of every image."""
-        return tuple(key for key in self.images[0].values if all(key in i.values for i in self.images))
-
-    def values(self, metric: str) -> npt.NDArray[np.float64]:
-        """(n,) a metric of every image.
-
-        Raises:
-            DataError: `bad_results`; it was not measured.
-        """
-        if metric not in self.metrics:
-            raise DataError(
-                f"Expected {metric} of every image of {self.name}, and it was not measured; "
-                f"choose from {', '.join(self.metrics)}.",
-                code="bad_results",
-            )
-        return np.array([image.values[metric] for image in self.images])
-
-    def mean(self, metric: str) -> float:
-        """The plain mean of a metric over the images; infinite as soon as one image is exact."""
-        return _mean(self.values(metric).tolist())
+_NEEDED = ("psnr", "ssim", "input_psnr", "input_ssim", "seconds")
+_OPTIONAL = ("lpips", "input_lpips")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +79,146 @@ class Results:
     command: str
     versions: Mapping[str, str]
     machine: Mapping[str, str]
-    entries: tuple[Entry, ...]
+    entries: tuple[Score, ...]
     groups: tuple[Group, ...]
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> Score:
         """The entry of that name; KeyError if there is none."""
         for entry in self.entries:
             if entry.name == name:
                 return entry
         raise KeyError(name)
+
+
+# --------------------------------------------------------------------------------------------
+# Writing
+
+
+def as_dict(
+    scores: Sequence[Score],
+    *,
+    model: str,
+    weights_sha256: str | None,
+    limit: int | None = None,
+    command: str = "",
+    device: str = "cpu",
+    tile: int | str = "auto",
+) -> dict[str, Any]:
+    """Everything about a run that JSON can hold, at full precision.
+
+    Args:
+        scores: Of one protocol.
+        model: The name or path that was asked for.
+        weights_sha256: Of the weights' file; None if there is none.
+        limit: At most so many images of each benchmark; None for all.
+        command: By which it can be done again.
+        device: Where the model ran.
+        tile: What was asked for; each entry's `tiles` says which images were tiled, and how.
+
+    Raises:
+        UsageError: The scores were measured under more than one protocol.
+    """
+    return {
+        "format": FORMAT,
+        "model": model,
+        "weights_sha256": weights_sha256,
+        "protocol": protocol_of(scores),
+        "limit": limit,
+        "command": command,
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "device": device,
+        "tile": tile,
+        "entries": [_entry_as_dict(score) for score in scores],
+        "groups": [
+            {key: _finite(value) for key, value in dataclasses.asdict(mean).items()}
+            for mean in group_means(scores)
+        ],
+    }
+
+
+def as_json(scores: Sequence[Score], **about: Any) -> str:
+    """`as_dict` as text; takes what `as_dict` takes."""
+    return json.dumps(as_dict(scores, **about), indent=2, allow_nan=False) + "\n"
+
+
+def image_as_dict(image: ImageScore) -> dict[str, Any]:
+    """An image's values, without those that were not measured."""
+    values = dataclasses.asdict(image)
+    return {key: _finite(value) for key, value in values.items() if value is not None}
+
+
+def _entry_as_dict(s: Score) -> dict[str, Any]:
+    told = {} if s.instruction is None else {"instruction": s.instruction}
+    measured = {"lpips": s.lpips, "input_lpips": s.input_lpips} if s.lpips is not None else {}
+    images = [image_as_dict(image) for image in s.images]
+    return {
+        "name": s.name,
+        "group": s.group,
+        **told,
+        "n": s.n,
+        "psnr": _finite(s.psnr),
+        "ssim": s.ssim,
+        "input_psnr": _finite(s.input_psnr),
+        "input_ssim": s.input_ssim,
+        **measured,
+        "gain": None if s.gain is None else _finite(s.gain),
+        "seconds": s.seconds,
+        "data_sha256": s.data_sha256,
+        "tiles": {image["name"]: image.pop("tile") for image in images if "tile" in image},
+        "images": images,
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --------------------------------------------------------------------------------------------
+# Reading
+
+
+def image_from_dict(given: Mapping[str, Any]) -> ImageScore:
+    """What `image_as_dict` made; keys that it does not know are ignored.
+
+    Raises:
+        ValueError: Something is missing or is no number; the message ends a sentence that begins with the
+            image's name.
+    """
+    values: dict[str, float] = {}
+    for key in (*_NEEDED, *_OPTIONAL):
+        value = given.get(key)
+        if value is None and key in _DECIBELS and key in given:
+            values[key] = math.inf
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            values[key] = float(value)
+        elif value is not None or key in _NEEDED:
+            raise ValueError(f"has no {key}")
+    height, width, tile = (given.get(key) for key in ("height", "width", "tile"))
+    if not all(_is_side(side) for side in (height, width)):
+        raise ValueError("has no height and width in pixels")
+    if tile is not None and not _is_side(tile):
+        raise ValueError("has tiles of no size")
+    name = given.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError("has no name")
+    return ImageScore(
+        name=name,
+        height=cast("int", height),
+        width=cast("int", width),
+        tile=tile,
+        psnr=values["psnr"],
+        ssim=values["ssim"],
+        input_psnr=values["input_psnr"],
+        input_ssim=values["input_ssim"],
+        seconds=values["seconds"],
+        lpips=values.get("lpips"),
+        input_lpips=values.get("input_lpips"),
+    )
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def read_results(path: Path) -> Results:
@@ -216,7 +290,8 @@ class _Reader:
                 (old or f"expected format {FORMAT} with per-image values, got {top.get('format')!r}")
                 + "; evaluate again"
             )
-        entries = tuple(self.entry(entry) for entry in listed)
+        protocol = self.text(top, "protocol", "the file")
+        entries = tuple(self.entry(entry, protocol) for entry in listed)
         if not entries:
             self.fail("it has no entries")
         self.unique([entry.name for entry in entries], "entry")
@@ -230,7 +305,7 @@ class _Reader:
             folder=folder,
             model=self.text(top, "model", "the file"),
             weights_sha256=sha256,
-            protocol=self.text(top, "protocol", "the file"),
+            protocol=protocol,
             limit=limit,
             command=str(top.get("command") or ""),
             versions=self.labels(top.get("versions")),
@@ -239,48 +314,44 @@ class _Reader:
             groups=self.groups(top.get("groups"), entries),
         )
 
-    def entry(self, content: Any) -> Entry:
+    def entry(self, content: Any, protocol: str) -> Score:
         given = self.mapping(content, "an entry")
         name = self.text(given, "name", "an entry")
-        images = tuple(self.image(image, name) for image in self.sequence(given, "images", name))
+        tiles = given.get("tiles")
+        side_of = cast("dict[str, Any]", tiles) if isinstance(tiles, dict) else {}
+        images = tuple(self.image(image, name, side_of) for image in self.sequence(given, "images", name))
         if not images:
             self.fail(f"{name} has no images")
         if given.get("n", len(images)) != len(images):
             self.fail(f"{name} says n = {given['n']} and lists {len(images)} images")
         self.unique([image.name for image in images], f"image of {name}")
+        group, instruction = given.get("group"), given.get("instruction")
+        if not (instruction is None or isinstance(instruction, str)):
+            self.fail(f"the instruction of {name} is no text")
+        score = Score(
+            name=name,
+            group=group if isinstance(group, str) else name,
+            protocol=protocol,
+            data_sha256=self.text(given, "data_sha256", name),
+            images=images,
+            instruction=instruction,
+        )
         for metric in ("psnr", "ssim"):
-            mean = _mean([image.values[metric] for image in images])
+            mean = score.mean(metric)
             told = given.get(metric, mean)
             if isinstance(told, (int, float)) and not math.isclose(told, mean, rel_tol=1e-9, abs_tol=1e-9):
                 self.fail(f"{name} says {metric} = {told}, and the mean of its images is {mean}")
-        group = given.get("group")
-        return Entry(
-            name=name,
-            group=group if isinstance(group, str) else name,
-            data_sha256=self.text(given, "data_sha256", name),
-            images=images,
-        )
+        return score
 
-    def image(self, content: Any, entry: str) -> ImageResult:
+    def image(self, content: Any, entry: str, side_of: Mapping[str, Any]) -> ImageScore:
         given = self.mapping(content, f"an image of {entry}")
         name = self.text(given, "name", f"an image of {entry}")
-        values: dict[str, float] = {}
-        for key, value in given.items():
-            if key in _NOT_METRICS or isinstance(value, (bool, str, list, dict)):
-                continue
-            if value is None and key not in _DECIBELS:
-                continue  # not measured
-            values[key] = math.inf if value is None else float(value)
-        missing = [metric for metric in ("psnr", "ssim") if metric not in values]
-        if missing:
-            self.fail(f"{name} of {entry} has no {' and no '.join(missing)}")
-        sides = [given.get(key) for key in ("height", "width")]
-        height, width = (side if isinstance(side, int) and side > 0 else 0 for side in sides)
-        if not height or not width:
-            self.fail(f"{name} of {entry} has no height and width in pixels")
-        return ImageResult(name=name, height=height, width=width, values=values)
+        try:
+            return image_from_dict({**given, "tile": side_of.get(name)})
+        except ValueError as error:
+            self.fail(f"{name} of {entry} {error}")
 
-    def groups(self, content: Any, entries: Sequence[Entry]) -> tuple[Group, ...]:
+    def groups(self, content: Any, entries: Sequence[Score]) -> tuple[Group, ...]:
         """The file's groups; the entries of one are those it lists, or those that say they belong to it."""
         names = {entry.name for entry in entries}
         members: dict[str, tuple[str, ...]] = {}
@@ -328,7 +399,3 @@ class _Reader:
         )
         if twice:
             self.fail(f"the {what} {twice[0]!r} is there more than once")
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

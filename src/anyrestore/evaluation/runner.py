@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from anyrestore.errors import ModelError
 from anyrestore.evaluation.benchmarks import Benchmark, Sample, check_present
+from anyrestore.evaluation.instruction import Instructor, instructor_for, takes_instruction
 from anyrestore.evaluation.journal import Journal
 from anyrestore.evaluation.protocols import Protocol
 from anyrestore.evaluation.scores import ImageScore, Score
@@ -52,6 +53,7 @@ def evaluate(
     lpips: Lpips | None = None,
     journal: Journal | None = None,
     sheets: Sheets | None = None,
+    instruction: str | None = None,
     progress: bool = True,
 ) -> list[Score]:
     """Score a model on benchmarks.
@@ -71,6 +73,8 @@ def evaluate(
         lpips: LPIPS, if it shall be measured too.
         journal: Where scores are kept image by image, and taken from if they are known already.
         sheets: Where restored images go.
+        instruction: What a model that takes instructions is told, in words; None: what each benchmark wants
+            (`anyrestore.evaluation.instruction`). Others find out by themselves.
         progress: Whether to show a bar on standard error.
 
     Returns:
@@ -78,7 +82,10 @@ def evaluate(
 
     Raises:
         DataError: A test set is missing or damaged, or other than the journal's.
-        ModelError: The model's output has another shape than its input, or is not finite.
+        UsageError: A model that takes instructions is to be measured on a folder of one's own without one, or
+            another model was given one.
+        ModelError: The model's output has another shape than its input, or is not finite; or the sentence
+            encoder is not installed (code `no_encoder`).
     """
     check_present(benchmarks, root)
     return list(
@@ -93,6 +100,7 @@ def evaluate(
             lpips=lpips,
             journal=journal,
             sheets=sheets,
+            instructor=instructor_for(model, benchmarks, instruction),
             progress=progress,
         )
     )
@@ -110,25 +118,36 @@ def iterate(
     lpips: Lpips | None = None,
     journal: Journal | None = None,
     sheets: Sheets | None = None,
+    instructor: Instructor | None = None,
     progress: bool = True,
 ) -> Iterator[Score]:
-    """As `evaluate`, one benchmark after another, without a look at the later ones before."""
+    """As `evaluate`, one benchmark after another, without a look at the later ones before.
+
+    `instructor` knows what to tell the model; one that takes instructions and is told nothing is an error of
+    the caller's.
+    """
+    assert instructor is not None or not takes_instruction(model)
     device = torch.device(device)
     if device.type == "cpu":
         memory.keep_freed_memory()
 
     def score(benchmark: Benchmark, sample: Sample, data_sha256: str) -> ImageScore:
-        known = journal.find(benchmark.name, sample.name, data_sha256) if journal else None
+        sentence = instructor.sentences[benchmark.name] if instructor else None
+        known = (
+            journal.find(benchmark.name, sample.name, data_sha256, instruction=sentence) if journal else None
+        )
         if known is not None and (sheets is None or sheets.have(benchmark.name, sample.name)):
             return known
-        restored, seconds, side = _restore(model, sample, device, tile)
+        restored, seconds, side = _restore(
+            instructor.tell(benchmark) if instructor else model, sample, device, tile
+        )
         if sheets is not None:
             sheets.save(benchmark.name, sample, restored)
         if known is not None:
             return known
         measured = _measure(restored, sample, protocol, lpips, seconds=seconds, side=side)
         if journal is not None:
-            journal.add(benchmark.name, data_sha256, measured)
+            journal.add(benchmark.name, data_sha256, measured, instruction=sentence)
         return measured
 
     for benchmark in benchmarks:
@@ -154,6 +173,7 @@ def iterate(
             protocol=protocol.name,
             data_sha256=digest.hexdigest(),
             images=tuple(images),
+            instruction=instructor.sentences[benchmark.name] if instructor else None,
         )
 
 

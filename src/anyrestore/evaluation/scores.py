@@ -1,10 +1,23 @@
-"""What was measured: of one image, and of one benchmark under one protocol."""
+"""What was measured: of one image, and of one benchmark under one protocol.
+
+These are the only classes for it. The runner makes them, the journal keeps them while it works, a results
+file holds them (`anyrestore.evaluation.results`), and tables, comparisons and pages are made from them.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ImageScore", "Score"]
+import numpy as np
+import numpy.typing as npt
+
+from anyrestore.errors import DataError, UsageError
+from anyrestore.evaluation.benchmarks import COLLECTIONS
+
+__all__ = ["MEASURED", "GroupMean", "ImageScore", "Score", "group_means", "protocol_of", "told"]
+
+MEASURED = ("psnr", "ssim", "input_psnr", "input_ssim", "seconds", "lpips", "input_lpips")
+"""The numbers of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +43,15 @@ class ImageScore:
     lpips: float | None = None
     input_lpips: float | None = None
 
+    @property
+    def gain(self) -> float | None:
+        """How many dB the output is better than the input; None where the input is exact."""
+        return self.psnr - self.input_psnr if math.isfinite(self.input_psnr) else None
+
+    def value(self, metric: str) -> float | None:
+        """The number that is called so in `MEASURED`; None where it was not measured."""
+        return getattr(self, metric)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
@@ -40,7 +62,8 @@ class Score:
         group: The benchmark's.
         protocol: The protocol's id.
         data_sha256: Over every input and target that was measured, as float32 bytes.
-        images: The per-image values, in sorted order.
+        images: The per-image values, in the order in which they were measured; at least one.
+        instruction: What the model was told; None where it finds out by itself.
     """
 
     name: str
@@ -48,6 +71,7 @@ class Score:
     protocol: str
     data_sha256: str
     images: tuple[ImageScore, ...]
+    instruction: str | None = None
 
     @property
     def n(self) -> int:
@@ -55,34 +79,62 @@ class Score:
         return len(self.images)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was measured of every image."""
+        return tuple(key for key in MEASURED if all(image.value(key) is not None for image in self.images))
+
+    def values(self, metric: str) -> npt.NDArray[np.float64]:
+        """(n,) a metric of every image.
+
+        Raises:
+            DataError: `bad_results`; it was not measured.
+        """
+        if metric not in self.metrics:
+            raise DataError(
+                f"Expected {metric} of every image of {self.name}, and it was not measured; "
+                f"choose from {', '.join(self.metrics)}.",
+                code="bad_results",
+            )
+        return np.array([image.value(metric) for image in self.images], dtype=np.float64)
+
+    def mean(self, metric: str) -> float:
+        """The plain mean of a metric over the images; infinite as soon as one image is exact.
+
+        Raises:
+            DataError: As :meth:`values`.
+        """
+        # fsum is exact: the mean does not depend on the order of the images.
+        return math.fsum(self.values(metric).tolist()) / self.n
+
+    @property
     def psnr(self) -> float:
         """Mean PSNR of the outputs, in dB."""
-        return _mean([image.psnr for image in self.images])
+        return self.mean("psnr")
 
     @property
     def ssim(self) -> float:
         """Mean SSIM of the outputs."""
-        return _mean([image.ssim for image in self.images])
+        return self.mean("ssim")
 
     @property
     def input_psnr(self) -> float:
         """Mean PSNR of the degraded inputs, in dB."""
-        return _mean([image.input_psnr for image in self.images])
+        return self.mean("input_psnr")
 
     @property
     def input_ssim(self) -> float:
         """Mean SSIM of the degraded inputs."""
-        return _mean([image.input_ssim for image in self.images])
+        return self.mean("input_ssim")
 
     @property
     def lpips(self) -> float | None:
         """Mean LPIPS of the outputs; None where it was not measured."""
-        return _mean_of_known([image.lpips for image in self.images])
+        return self.mean("lpips") if "lpips" in self.metrics else None
 
     @property
     def input_lpips(self) -> float | None:
         """Mean LPIPS of the degraded inputs."""
-        return _mean_of_known([image.input_lpips for image in self.images])
+        return self.mean("input_lpips") if "input_lpips" in self.metrics else None
 
     @property
     def gain(self) -> float | None:
@@ -95,11 +147,74 @@ class Score:
         return math.fsum(image.seconds for image in self.images)
 
 
-def _mean(values: Sequence[float]) -> float:
-    # fsum is exact: the mean does not depend on the order of the images.
-    return math.fsum(values) / len(values)
+@dataclass(frozen=True, kw_only=True)
+class GroupMean:
+    """The mean over the benchmarks of a group: it averages lines, not images.
+
+    Attributes:
+        group: A group or a collection of `anyrestore.evaluation.benchmarks`.
+        lines: How many.
+        entries: Their names.
+        gain: None where a line's input is exact.
+    """
+
+    group: str
+    lines: int
+    entries: tuple[str, ...]
+    psnr: float
+    ssim: float
+    input_psnr: float
+    input_ssim: float
+    gain: float | None
 
 
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return _mean(known) if len(known) == len(values) else None
+def protocol_of(scores: Sequence[Score]) -> str:
+    """The one protocol of the scores.
+
+    Raises:
+        UsageError: There are several, or no scores.
+    """
+    protocols = sorted({score.protocol for score in scores})
+    if len(protocols) != 1:
+        raise UsageError(
+            f"Expected scores of one protocol, got {', '.join(protocols) or 'no scores'}; their numbers "
+            "cannot be compared, so make one table for each."
+        )
+    return protocols[0]
+
+
+def told(scores: Sequence[Score]) -> dict[str, list[str]]:
+    """What a model that takes instructions was told: sentence -> names of the benchmarks."""
+    found: dict[str, list[str]] = {}
+    for score in scores:
+        if score.instruction is not None:
+            found.setdefault(score.instruction, []).append(score.name)
+    return found
+
+
+def group_means(scores: Sequence[Score]) -> list[GroupMean]:
+    """Means over groups of which more than one line was measured, and over collections that are complete."""
+    groups = {
+        group: [score for score in scores if score.group == group]
+        for group in dict.fromkeys(score.group for score in scores)
+    }
+    by_name = {score.name: score for score in scores}
+    for name, entries in COLLECTIONS.items():
+        if name not in groups and all(entry in by_name for entry in entries):
+            groups[name] = [by_name[entry] for entry in entries]
+    return [_group_mean(name, lines) for name, lines in groups.items() if len(lines) > 1]
+
+
+def _group_mean(group: str, lines: Sequence[Score]) -> GroupMean:
+    gains = [s.gain for s in lines]
+    known = [gain for gain in gains if gain is not None]
+    return GroupMean(
+        group=group,
+        lines=len(lines),
+        entries=tuple(s.name for s in lines),
+        psnr=math.fsum(s.psnr for s in lines) / len(lines),
+        ssim=math.fsum(s.ssim for s in lines) / len(lines),
+        input_psnr=math.fsum(s.input_psnr for s in lines) / len(lines),
+        input_ssim=math.fsum(s.input_ssim for s in lines) / len(lines),
+        gain=math.fsum(known) / len(known) if len(known) == len(gains) else None,
+    )

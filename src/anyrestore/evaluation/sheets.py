@@ -16,7 +16,7 @@ from anyrestore.evaluation.benchmarks import Sample
 from anyrestore.image import Picture, encode, from_tensor
 from anyrestore.storage import store_bytes
 
-__all__ = ["WHITE", "Sheets", "error_map", "sheet"]
+__all__ = ["WHITE", "Sheets", "error_map", "left", "sheet", "size"]
 
 WHITE = 0.2
 """The error that is white, as a share of the range."""
@@ -58,6 +58,16 @@ def sheet(degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
     gap = output.new_ones(1, 3, output.shape[2], _GAP)
     parts = [degraded, gap, output.clamp(0.0, 1.0), gap, target, gap, error_map(output, target)]
     return torch.cat(parts, dim=3)
+
+
+def size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the sheet of pictures of so many pixels."""
+    return height, 4 * width + 3 * _GAP
+
+
+def left(panel: int, width: int) -> int:
+    """Where a panel begins: 0 the input, 1 the output, 2 the target, 3 the error."""
+    return panel * (width + _GAP)
 
 
 def error_map(output: Tensor, target: Tensor) -> Tensor:

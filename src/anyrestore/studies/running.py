@@ -227,6 +227,7 @@ def _score(job: Job, device: torch.device) -> None:
             model=f"{job.study.name}/{variant.name}",
             weights=weights,
             notes=job.notes(variant, facts),
+            device=device.type,
         )
 
 

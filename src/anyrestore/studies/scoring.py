@@ -20,9 +20,8 @@ from anyrestore.data.samples import MixtureData
 from anyrestore.data.synthetic import validation_batches
 from anyrestore.errors import DataError, ModelError
 from anyrestore.evaluation.protocols import PROMPTIR
-from anyrestore.evaluation.report import group_means, versions
-from anyrestore.evaluation.results import FORMAT, RESULTS
-from anyrestore.evaluation.runner import ImageScore, Score
+from anyrestore.evaluation.results import RESULTS, as_dict
+from anyrestore.evaluation.scores import ImageScore, Score
 from anyrestore.storage import store_bytes
 from anyrestore.training.run import Run
 
@@ -122,7 +121,13 @@ def measure(
 
 
 def store_results(
-    scores: list[Score], folder: Path, *, model: str, weights: Path | None, notes: Mapping[str, Any]
+    scores: list[Score],
+    folder: Path,
+    *,
+    model: str,
+    weights: Path | None,
+    notes: Mapping[str, Any],
+    device: str = "cpu",
 ) -> None:
     """Write ``results.json`` in one step; that it is there says that the variant is finished.
 
@@ -132,41 +137,13 @@ def store_results(
         model: What was measured.
         weights: Its file, whose hash is stored; None: there is none.
         notes: Stored under "study".
+        device: Where the model ran.
 
     Raises:
         OutputError: It cannot be stored.
     """
-    content = {
-        "format": FORMAT,
-        "model": model,
-        "weights_sha256": None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "protocol": PROTOCOL.name,
-        "limit": None,
-        "command": "anyrestore study",
-        "versions": versions(),
-        "entries": [
-            {
-                "name": score.name,
-                "group": score.group,
-                "n": score.n,
-                **{key: getattr(score, key) for key in ("psnr", "ssim", "input_psnr", "input_ssim", "gain")},
-                "seconds": score.seconds,
-                "data_sha256": score.data_sha256,
-                "images": [dict(vars(image)) for image in score.images],
-            }
-            for score in scores
-        ],
-        "groups": [dict(vars(mean)) for mean in group_means(scores)],
-        "study": dict(notes),
-    }
+    sha256 = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
+    content = as_dict(scores, model=model, weights_sha256=sha256, command="anyrestore study", device=device)
+    content["study"] = dict(notes)
     folder.mkdir(parents=True, exist_ok=True)
-    store_bytes(json.dumps(_plain(content), indent=1).encode(), folder / RESULTS, overwrite=True)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold; it has no infinity."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return None if value in (float("inf"), float("-inf")) else value
+    store_bytes(json.dumps(content, indent=1, allow_nan=False).encode(), folder / RESULTS, overwrite=True)

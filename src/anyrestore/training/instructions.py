@@ -6,7 +6,8 @@ run's seed, and encoded once, by the frozen encoder and head; the vectors stay o
 one look-up. Which sentence a sample is given is a function of its own seed: the same after a resumption and
 on any number of processes.
 
-Unusual: validation says one fixed sentence a task, so that scores are those of pictures, not of phrasings.
+Unusual: validation says one fixed sentence a task (:mod:`anyrestore.text.sentences`), so that scores are
+those of pictures, not of phrasings.
 """
 
 from __future__ import annotations
@@ -21,22 +22,12 @@ from torch import Tensor
 from anyrestore.data.sampling import hashed
 from anyrestore.text.instructions import InstructionHead, Instructions
 from anyrestore.text.prompts import TASKS, generate
+from anyrestore.text.sentences import FIXED
 from anyrestore.training.run import Run
 
-__all__ = ["FIXED", "InstructionPool", "draw_sentences"]
+__all__ = ["InstructionPool", "draw_sentences"]
 
 Vectors = Float[Tensor, "b d"]
-
-#: What validation says, by task.
-FIXED = {
-    "denoise": "Remove the noise from this picture.",
-    "deblur": "This picture is blurry, make it sharp.",
-    "dehaze": "Remove the haze from this picture.",
-    "derain": "Remove the rain from this picture.",
-    "low_light": "This picture is too dark, brighten it.",
-    "super_resolution": "Increase the resolution of this picture.",
-    "retouch": "Retouch the colours of this picture like a professional.",
-}
 
 
 def draw_sentences(count: int, seed: int) -> dict[str, tuple[str, ...]]:
