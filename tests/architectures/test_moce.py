@@ -11,7 +11,6 @@ import torch
 
 from anyrestore.architectures.moce import PRESETS, Config, MoCE
 from anyrestore.conditioning.complexity_experts import (
-    ChannelMeans,
     ComplexityExpert,
     ComplexityExperts,
     HighPass,
@@ -19,7 +18,6 @@ from anyrestore.conditioning.complexity_experts import (
     WindowConvolution,
     importance_loss,
     load_loss,
-    merge_means,
 )
 
 TINY = PRESETS["moce-tiny"]
@@ -260,12 +258,6 @@ def test_the_bias_prefers_cheap_experts() -> None:
 
 
 # Tiles ----------------------------------------------------------------------------------------------------
-
-
-def test_means_of_parts_are_the_means_of_the_whole() -> None:
-    x = image(16, 24)
-    parts = [ChannelMeans()(x[..., :8]), ChannelMeans()(x[..., 8:])]
-    torch.testing.assert_close(merge_means(parts).values, x.mean(dim=(2, 3)))
 
 
 def test_the_shared_condition_of_one_tile_is_the_tiles_own() -> None:

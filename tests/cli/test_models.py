@@ -29,12 +29,15 @@ def test_the_table_names_every_model_once_below_its_paper(command: Any) -> None:
     done = command("models")
     lines = done.out.splitlines()
     assert done.code == 0
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 80
     assert "\x1b" not in done.out
-    paper = None
+    paper, name = None, ""
     rows = dict[str, str]()
     for line in lines[2:]:
-        if line.startswith("  "):
+        if line.startswith("    "):
+            assert zoo.CATALOG[name].weights
+            rows[name] += line
+        elif line.startswith("  "):
             name = line.split()[0]
             assert name not in rows
             rows[name] = line
@@ -49,8 +52,8 @@ def test_the_table_names_every_model_once_below_its_paper(command: Any) -> None:
         assert entry.name in done.out
     assert rows["promptir"].split()[1:6] == ["35.38", "35.59", "-0.60", "%", "132.23"]
     assert rows["cea-t"].split()[2:4] == ["-", "-"]
-    assert "dB" in rows["cea-t"]
-    assert rows["cea-t"].endswith("Apache-2.0")
+    assert rows["cea-t"].endswith("with weights (Apache-2.0), best on cbsd68-sigma15: 31.77 dB")
+    assert "weights" not in rows["restormer"]
     starts = {line.index("%") for line in rows.values() if "%" in line}
     assert len(starts) == 1  # aligned
 
@@ -64,6 +67,7 @@ def test_one_model_is_shown_in_full(name: str, command: Any) -> None:
     assert f"{entry.parameters:,}" in done.out
     assert f"{entry.gmac:.3f}" in done.out
     assert "  width" in done.out
+    assert max(len(line) for line in done.out.splitlines() if "SHA-256" not in line) <= 80
     assert ("SHA-256" in done.out) == (entry.weights is not None)
     for score in entry.scores.values():
         assert f"{score:.2f}" in done.out

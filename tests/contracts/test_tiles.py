@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from anyrestore.inference.memory import SMALLEST_TILE
 from anyrestore.zoo import CATALOG, create_model
+from anyrestore.zoo.foreign import peak_bytes
 from tiny_models import image, make, moved
 
 
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all tensors that were made inside and still live, and their peak.
-
-    Only tensors: not what the libraries underneath take for themselves.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.live = self.peak = 0
-        self.known = set[int]()
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self.count(tensor.untyped_storage())
-        return result
-
-    def count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.known:  # views share their storage
-            self.known.add(key)
-            weakref.finalize(storage, self.forget, key, size)
-            self.live += size
-            self.peak = max(self.peak, self.live)
-
-    def forget(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
-@torch.no_grad()
 def peak(model: nn.Module, height: int, width: int) -> int:
     """Bytes in one forward pass, in float32 and beside the input and the weights."""
     x = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
-    with LiveBytes() as counted:
-        model(x)
-    return counted.peak
-
-
-def test_the_count_knows_views_and_what_is_dropped() -> None:
-    x = torch.zeros(1000)
-    with LiveBytes() as counted:
-        y = x + 1
-        z = y[:500].view(50, 10)
-        del y  # z keeps it
-        y = x + 2
-        del y, z
-        kept = x + 3
-    assert (counted.live, counted.peak) == (kept.nbytes, 2 * kept.nbytes)
+    return peak_bytes(partial(model, x))
 
 
 @pytest.mark.parametrize("name", CATALOG)

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 SECTION = (ROOT / "CONTRIBUTING.md").read_text().split("## Add an architecture\n")[1].split("\n## ")[0]
 EXAMPLE, ARCHITECTURE, COUNTING, GOLDEN = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 ENTRIES = "".join(re.findall(r"^Entry\(.*\),$", SECTION, re.MULTILINE))
+PAPER = "".join(re.findall(r"^Paper\(.*\),$", SECTION, re.MULTILINE))
 NAME = "anyrestore.architectures.flat"
 
 
@@ -80,7 +81,8 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         # Found by the package's own import, the file has its shapes checked like every other.
         patch.setattr(architectures, "__path__", [*architectures.__path__, str(folder)])
         flat = importlib.import_module(NAME)
-        names = {"Architecture": Architecture, "Entry": Entry, "Paper": Paper, "flat": flat}
+        papers = {paper.name: paper for paper in eval(f"({PAPER})", {"Paper": Paper})}
+        names = {"Architecture": Architecture, "Entry": Entry, "PAPERS": papers, "flat": flat}
         for name, made_by in eval(f"{{{ARCHITECTURE}}}", names).items():
             patch.setitem(ARCHITECTURES, name, made_by)
         for entry in eval(f"({ENTRIES})", names):

@@ -69,7 +69,7 @@ def test_the_head_that_ships_is_small_and_fits() -> None:
     assert (head.encoder, head.projection.in_features, head.projection.out_features) == ("minilm", 384, 256)
 
 
-@pytest.mark.parametrize("kind", ["missing", "junk", "network", "tasks"])
+@pytest.mark.parametrize("kind", ["missing", "junk", "network", "tasks", "not finite"])
 def test_other_files_are_refused_with_a_sentence(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +82,11 @@ def test_other_files_are_refused_with_a_sentence(
         monkeypatch.setattr(module, "TASKS", ("a", "b"))
         save_head(InstructionHead(tasks=2), path)
         monkeypatch.undo()
+    elif kind == "not finite":
+        head = InstructionHead()
+        with torch.no_grad():
+            head.projection.weight[0, 0] = float("nan")
+        save_head(head, path)
     with pytest.raises(ModelError, match="expected an instruction head in"):
         load_head(path)
 
@@ -128,3 +133,6 @@ def test_a_file_of_something_else_is_one_sentence(tmp_path: Path, capsys: pytest
     (tmp_path / "bad.tsv").write_text("dance\tplain\tMake it dance.\n")
     assert main(["--confusions", str(tmp_path / "bad.tsv")]) == 2
     assert capsys.readouterr().err.startswith("error: expected a task of denoise, ")
+    (tmp_path / "empty.tsv").touch()
+    assert main(["--confusions", str(tmp_path / "empty.tsv")]) == 2
+    assert "came none" in capsys.readouterr().err

@@ -90,6 +90,16 @@ def test_half_precision_weights_are_half_the_size_and_nearly_the_same(tmp_path: 
     torch.testing.assert_close(load_weights(tmp_path / "half.safetensors")(x), model(x), rtol=0, atol=5e-3)
 
 
+def test_weights_that_half_precision_cannot_hold_are_not_stored(tmp_path: Path) -> None:
+    model = create_model("tiny")
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = 1e5
+    with pytest.raises(ModelError, match="store float32"):
+        save_weights(model, tmp_path / "w.safetensors")
+    assert not any(tmp_path.iterdir())
+    save_weights(model, tmp_path / "w.safetensors", dtype=torch.float32)
+
+
 def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     digest = save_weights(create_model("tiny"), path)

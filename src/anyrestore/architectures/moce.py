@@ -41,18 +41,16 @@ from torch import Tensor, nn
 from anyrestore.conditioning.complexity_experts import (
     ComplexityExperts,
     FrequencyEmbedding,
-    Means,
     Router,
     Routing,
     importance_loss,
     load_loss,
-    merge_means,
 )
 from anyrestore.layers.attention import ChannelSimilarity, Similarity, TransposedAttention, add_similarities
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import LayerNorm
 from anyrestore.layers.padding import check_multiple
-from anyrestore.layers.sharing import Shared, share_statistics
+from anyrestore.layers.sharing import Mean, Shared, merge_means, share_statistics
 from anyrestore.layers.transformer import TransformerBlock, TransformerStage
 from anyrestore.layers.unet import UNet
 from anyrestore.types import Features, Image
@@ -63,7 +61,7 @@ class BlockCondition(NamedTuple):
 
     similarity: Similarity | None = None  # of the shared expert
     cross: Similarity | None = None  # of the cross-attention
-    means: Means | None = None  # of the router
+    mean: Mean | None = None  # that the router saw
 
 
 class Condition(NamedTuple):
@@ -72,7 +70,7 @@ class Condition(NamedTuple):
     What is in the sequences is not declared: shape checks would compare the axes of different levels.
     """
 
-    frequency: Means | None = None
+    frequency: Mean | None = None
     encoder: Sequence[Any] | None = None  # a Similarity for each block of each stage, the latent's the last
     decoder: Sequence[Any] | None = None  # a BlockCondition for each block of each stage
     refinement: Sequence[Any] | None = None  # a Similarity for each block
@@ -206,7 +204,7 @@ class MoCEBlock(nn.Module):
         normed = self.norm_attention(x)
         shared = self.shared(self.to_shared(normed), given.similarity)
         special = self.to_experts(normed)
-        routing: Routing = self.router(special, guidance.embedding, given.means, guidance.expert)
+        routing: Routing = self.router(special, guidance.embedding, given.mean, guidance.expert)
         guidance.routings.append(routing)
         x = x + self.cross(self.experts(special, shared, routing), shared, given.cross)
         return x + self.feedforward(self.norm_feedforward(x))
@@ -318,13 +316,13 @@ class MoCE(nn.Module):
         """
         decoder, stages = self._blocks(), [*self.unet.encoder, self.unet.refinement]
         plain = [[cast("TransformerBlock", b) for b in cast("TransformerStage", stage)] for stage in stages]
-        shared = [Shared(self.frequency.means, merge_means)]
+        shared = [Shared(self.frequency.mean, merge_means)]
         shared += [Shared(b.attention.similarity, add_similarities) for stage in plain for b in stage]
         for block in (block for stage in decoder for block in stage):
             shared += [Shared(part.similarity, add_similarities) for part in (block.shared, block.cross)]
-            shared.append(Shared(block.router.means, merge_means))
+            shared.append(Shared(block.router.mean, merge_means))
         found = iter(share_statistics(self, shared, tiles, rounds))
-        frequency: Means = next(found)
+        frequency: Mean = next(found)
         similarities: list[list[Similarity]] = [[next(found) for _ in stage] for stage in plain]
         blocks = [[BlockCondition(*islice(found, 3)) for _ in stage] for stage in decoder]
         return Condition(frequency, similarities[:-1], blocks, similarities[-1])

@@ -23,12 +23,12 @@ KEYS = (
 )
 #: What must come back unchanged is no measure of restoring.
 UNCHANGED = "clean"
-WIDTH = 100
+WIDTH = 80
 """Columns."""
 
 _HEADS = (
     "                    parameters, M            GMAC at 224",
-    "                    here  paper  differ     here   paper  weights: best score        licence",
+    "                    here  paper  differ     here   paper",
 )
 
 
@@ -82,6 +82,8 @@ def _table(entries: list[Entry], papers: dict[str, Paper]) -> Iterator[str]:
         for entry in entries:
             if entry.architecture == architecture and entry not in small:
                 yield _row(entry)
+                if entry.weights:
+                    yield f"    with weights ({entry.license}){_best(entry)}"
     yield ""
     least, most = (pick(entry.parameters for entry in small) / 1e6 for pick in (min, max))
     names = ", ".join(entry.name for entry in small)
@@ -99,7 +101,6 @@ def _row(entry: Entry) -> str:
         f"{_difference(entry.parameters, published):>8}"
         f"{entry.gmac:>9.2f}"
         f"{_short(entry.published_gmac):>8}"
-        f"  {_best(entry):<26} {entry.license or '-'}"
     )
 
 
@@ -121,7 +122,7 @@ def _page(entry: Entry, paper: Paper, config: dict[str, Any]) -> Iterator[str]:
     yield f"  weights         {entry.weights or 'none ship'}"
     if entry.weights:
         yield f"    licence       {entry.license}"
-        yield f"    trained on    {entry.trained_on}"
+        yield from textwrap.wrap(f"    trained on    {entry.trained_on}", WIDTH, subsequent_indent=" " * 18)
         yield f"    SHA-256       {entry.sha256}"
     yield ""
     yield "  configuration"
@@ -158,9 +159,9 @@ def _difference(here: float, published: float | None) -> str:
 
 
 def _best(entry: Entry) -> str:
-    """The highest score, and of what."""
+    """The highest score, and on what."""
     scores = {key: score for key, score in entry.scores.items() if key != UNCHANGED}
-    if entry.weights is None or not scores:
-        return "-" if entry.weights is None else entry.weights
+    if not scores:
+        return ""
     best = max(scores, key=scores.__getitem__)
-    return f"{scores[best]:.2f} dB {best}"
+    return f", best on {best}: {scores[best]:.2f} dB"

@@ -25,7 +25,7 @@ The faults of the public code are behind ``paper_quirks``, see :mod:`anyrestore.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -34,30 +34,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyrestore.layers.norm import LayerNorm
+from anyrestore.layers.sharing import GlobalMean, Mean
 from anyrestore.types import Features
-
-
-class Means(NamedTuple):
-    """Channel means of an image, and how many pixels are behind them."""
-
-    values: Float[Tensor, "b c"]
-    pixels: int
-
-
-def merge_means(parts: Iterable[Means]) -> Means:
-    """The channel means of all parts' pixels together."""
-    found = list(parts)
-    pixels = sum(part.pixels for part in found)
-    total = torch.stack([part.values * (part.pixels / pixels) for part in found]).sum(dim=0)
-    return Means(total, pixels)
-
-
-class ChannelMeans(nn.Module):
-    """(b c h w) -> :class:`Means`; a module of its own so that tiles can share it."""
-
-    def forward(self, x: Features) -> Means:
-        """Means over the pixels, in float32."""
-        return Means(x.float().mean(dim=(-2, -1)), x.shape[-2] * x.shape[-1])
 
 
 class HighPass(nn.Module):
@@ -85,15 +63,15 @@ class FrequencyEmbedding(nn.Module):
     def __init__(self, channels: int, *, frozen: bool = True) -> None:
         super().__init__()
         self.high_pass = HighPass(channels, frozen=frozen)
-        self.means = ChannelMeans()
+        self.mean = GlobalMean()
         self.mlp = nn.Sequential(
             nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels)
         )
 
-    def forward(self, latent: Features, means: Means | None = None) -> Float[Tensor, "b c"]:
-        """Embedding of the latent (b c h w); ``means`` of the whole picture, if given, not its own."""
-        own: Means = self.means(F.gelu(self.high_pass(latent))) if means is None else means
-        return self.mlp(own.values)
+    def forward(self, latent: Features, mean: Mean | None = None) -> Float[Tensor, "b c"]:
+        """Embedding of the latent (b c h w); ``mean`` over the whole picture, if given, not its own."""
+        own: Mean = self.mean(F.gelu(self.high_pass(latent))) if mean is None else mean
+        return self.mlp(own.value)
 
 
 class WindowConvolution(nn.Module):
@@ -188,7 +166,7 @@ class Router(nn.Module):
         self.top_k = top_k
         self.noise = 1 / experts
         self.noisy_inference = noisy_inference
-        self.means = ChannelMeans()
+        self.mean = GlobalMean()
         self.from_features = nn.Linear(channels, experts, bias=False)
         self.from_embedding = nn.Linear(embedding, experts, bias=False)
 
@@ -196,7 +174,7 @@ class Router(nn.Module):
         self,
         x: Features,
         embedding: Float[Tensor, "b f"],
-        means: Means | None = None,
+        mean: Mean | None = None,
         expert: int | None = None,
     ) -> Routing:
         """Route the images of ``x`` (b c h w).
@@ -204,12 +182,12 @@ class Router(nn.Module):
         Args:
             x: the block's features.
             embedding: of the same images' latents.
-            means: of the whole picture that ``x`` is a part of, in place of its own.
+            mean: over the whole picture that ``x`` is a part of, in place of its own.
             expert: run this one in place of the best; its weight stays the best one's probability, so that
                 nothing but the expert changes.
         """
-        own: Means = self.means(x) if means is None else means
-        logits = (self.from_features(own.values) + self.from_embedding(embedding)).float()
+        own: Mean = self.mean(x) if mean is None else mean
+        logits = (self.from_features(own.value) + self.from_embedding(embedding)).float()
         logits = logits.expand(x.shape[0], -1)
         noisy = logits
         if self.training or self.noisy_inference:

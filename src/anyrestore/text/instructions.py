@@ -161,6 +161,8 @@ def load_head(path: Path | None = None) -> InstructionHead:
         width, sentence_width = tensors["projection.weight"].shape
         head = InstructionHead(str(header["encoder"]), sentence_width, width)
         head.load_state_dict(tensors)
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            raise ValueError("values that are not finite numbers")
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"expected an instruction head in {path}, found something else: {error}") from error
     return head.eval().requires_grad_(requires_grad=False)
@@ -256,6 +258,8 @@ def read_labelled(path: Path) -> list[tuple[str, str]]:
         raise UsageError(f"expected lines of task, level and sentence in {path}; {error}") from error
     if bad := next((row for row in rows if len(row) != 3 or row[0] not in TASKS), None):
         raise UsageError(f"expected a task of {', '.join(TASKS)}, a level and a sentence, came {bad}")
+    if not rows:
+        raise UsageError(f"expected lines of task, level and sentence in {path}, came none")
     return [(task, text) for task, _, text in rows]
 
 

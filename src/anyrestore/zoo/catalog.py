@@ -56,77 +56,38 @@ class Architecture:
     paper: Paper
 
 
-ARCHITECTURES = {
-    "cea": Architecture(
-        cea.CEA,
-        cea.Config,
-        cea.PRESETS,
-        Paper(
-            "CEA-IR",
-            "Continuous Expert Assembly: Instance-Conditioned Low-Rank Residuals for All-in-One "
-            "Image Restoration",
-            2026,
-            "2605.06127",
-        ),
-    ),
-    "exda": Architecture(
-        exda.ExDA,
-        exda.Config,
-        exda.PRESETS,
-        Paper(
-            "ExDA",
-            "Rethinking Expressivity and Degradation-Awareness in Attention for All-in-One Blind "
-            "Image Restoration",
-            2026,
-        ),
-    ),
-    "anyir": Architecture(
-        anyir.AnyIR,
-        anyir.Config,
-        anyir.PRESETS,
-        Paper(
-            "AnyIR",
-            "Any Image Restoration via Efficient Spatial-Frequency Degradation Adaptation",
-            2025,
-            "2504.14249",
-        ),
-    ),
-    "moce": Architecture(
-        moce.MoCE,
-        moce.Config,
-        moce.PRESETS,
-        Paper(
-            "MoCE-IR",
-            "Complexity Experts are Task-Discriminative Learners for Any Image Restoration",
-            2024,
-            "2411.18466",
-        ),
-    ),
-    "restormer": Architecture(
-        restormer.Restormer,
-        restormer.Config,
-        restormer.PRESETS,
+# A formatter would give every entry five lines.
+# fmt: off
+PAPERS = {
+    paper.name: paper
+    for paper in (
+        Paper("CEA-IR", "Continuous Expert Assembly: Instance-Conditioned Low-Rank Residuals for All-in-One "
+              "Image Restoration", 2026, "2605.06127"),
+        Paper("ExDA", "Rethinking Expressivity and Degradation-Awareness in Attention for All-in-One Blind "
+              "Image Restoration", 2026),
+        Paper("AnyIR", "Any Image Restoration via Efficient Spatial-Frequency Degradation Adaptation",
+              2025, "2504.14249"),
+        Paper("MoCE-IR", "Complexity Experts are Task-Discriminative Learners for Any Image Restoration",
+              2024, "2411.18466"),
         Paper("Restormer", "Efficient Transformer for High-Resolution Image Restoration", 2021, "2111.09881"),
-    ),
-    "nafnet": Architecture(
-        nafnet.NAFNet,
-        nafnet.Config,
-        nafnet.PRESETS,
         Paper("NAFNet", "Simple Baselines for Image Restoration", 2022, "2204.04676"),
-    ),
-    "promptir": Architecture(
-        promptir.PromptIR,
-        promptir.Config,
-        promptir.PRESETS,
         Paper("PromptIR", "Prompting for All-in-One Image Restoration", 2023, "2306.13090"),
-    ),
+        Paper("InstructIR", "High-Quality Image Restoration Following Human Instructions",
+              2024, "2401.16468"),
+    )
+}
+# fmt: on
+
+ARCHITECTURES = {
+    "cea": Architecture(cea.CEA, cea.Config, cea.PRESETS, PAPERS["CEA-IR"]),
+    "exda": Architecture(exda.ExDA, exda.Config, exda.PRESETS, PAPERS["ExDA"]),
+    "anyir": Architecture(anyir.AnyIR, anyir.Config, anyir.PRESETS, PAPERS["AnyIR"]),
+    "moce": Architecture(moce.MoCE, moce.Config, moce.PRESETS, PAPERS["MoCE-IR"]),
+    "restormer": Architecture(restormer.Restormer, restormer.Config, restormer.PRESETS, PAPERS["Restormer"]),
+    "nafnet": Architecture(nafnet.NAFNet, nafnet.Config, nafnet.PRESETS, PAPERS["NAFNet"]),
+    "promptir": Architecture(promptir.PromptIR, promptir.Config, promptir.PRESETS, PAPERS["PromptIR"]),
     "instructir": Architecture(
-        instructir.InstructIR,
-        instructir.Config,
-        instructir.PRESETS,
-        Paper(
-            "InstructIR", "High-Quality Image Restoration Following Human Instructions", 2024, "2401.16468"
-        ),
+        instructir.InstructIR, instructir.Config, instructir.PRESETS, PAPERS["InstructIR"]
     ),
 }
 

@@ -38,7 +38,7 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
         The SHA-256 of the file.
 
     Raises:
-        ModelError: the model is not one of the zoo's architectures.
+        ModelError: the model is not one of the zoo's architectures, or has values that ``dtype`` cannot hold.
         OutputError: the file cannot be stored.
     """
     name = next((key for key, made_by in ARCHITECTURES.items() if isinstance(model, made_by.model)), None)
@@ -46,7 +46,15 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
         raise ModelError(f"expected a model of the zoo, came {type(model).__name__}; it cannot be stored")
     config: Any = model.config
     header = {"format": FORMAT, "architecture": name, "config": dataclasses.asdict(config), "notes": notes}
-    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in model.state_dict().items()}
+    state = model.state_dict()
+    tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
+    if large := [
+        key for key, value in state.items() if value.isfinite().sum() != tensors[key].isfinite().sum()
+    ]:
+        raise ModelError(
+            f"expected weights that {dtype} can hold, came larger ones in {', '.join(large[:5])}; "
+            "store float32"
+        )
     data = save(tensors, metadata={"anyrestore": json.dumps(header)})
     store_bytes(data, path, overwrite=True)
     return hashlib.sha256(data).hexdigest()
