@@ -20,6 +20,9 @@ __all__ = [
 class AnyRestoreError(Exception):
     """The root of the tree: something went wrong that anyrestore foresaw.
 
+    Codes of its own: ``error``, ``out_of_memory``, ``process_lost`` (a process of several ended by itself),
+    ``internal`` (what was not foreseen happened in one).
+
     Args:
         message: One clear sentence: what was expected, what came, what to do.
         code: A stable snake_case word; the default is the class's `default_code`.
@@ -57,7 +60,8 @@ class InputError(AnyRestoreError):
 
     Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``truncated``, ``corrupt``,
     ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``not_found``,
-    ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``.
+    ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``, ``out_of_memory``,
+    ``bad_input``.
     """
 
     default_code = "bad_input"
@@ -76,10 +80,11 @@ class OutputError(AnyRestoreError):
 class ModelError(AnyRestoreError):
     """A model could not be found, built or loaded.
 
-    Codes: ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that holds more
-    than tensors), ``no_spandrel`` (other people's networks need the extra ``foreign``), ``not_restoration``
-    (a network for something else), ``no_lpips`` (what LPIPS needs is not installed), and others of the model
-    rooms.
+    Codes: ``model``, ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that
+    holds more than tensors), ``no_spandrel`` (other people's networks need the extra ``foreign``),
+    ``not_restoration`` (a network for something else), ``no_lpips`` (what LPIPS needs is not installed),
+    ``no_encoder`` (what instructions in words need is not installed), ``bad_output`` (of another size than
+    the input, or not finite), ``non_finite``.
     """
 
     default_code = "model"

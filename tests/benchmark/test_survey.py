@@ -99,7 +99,8 @@ def test_what_would_not_fit_is_not_run() -> None:
     made = surveyed(models=("tiny", "nafnet-tiny"), budget=int(model.bytes_per_pixel * 32**2) - 1)
     made.run()
     tiny, nafnet = made.rows
-    assert tiny.note == "too large, the planner expects 0.00 GB and may use 0.00 GB"
+    needed = round(model.bytes_per_pixel * 32**2) / 1e9
+    assert tiny.note.startswith(f"too large, the planner expects {needed:.3g} GB and may use ")
     assert tiny.timing.runs == 0
     assert tiny.peak is None
     assert tiny.macs > 0
@@ -193,7 +194,7 @@ def test_defaults_on_a_cpu_and_all_models_of_full_size() -> None:
 def test_the_table_has_shares_and_the_machine(done: Survey) -> None:
     lines = cost_report.as_table(done).splitlines()
     assert lines[0].startswith(
-        "cpu, 1 threads, batch 1, float32; warm-up rounds 1, at most 3 runs or about 6 s"
+        "cpu, 1 thread, batch 1, float32; warm-up rounds 1, at most 3 runs or about 6 s"
     )
     assert lines[1].split()[:4] == ["model", "size", "params", "M"]
     row = done.rows[0]
@@ -234,7 +235,7 @@ def test_published_figures_stand_beside_what_was_measured(
 @pytest.mark.parametrize("cost", PUBLISHED, ids=lambda cost: cost.model)
 def test_published_counts_are_those_of_the_zoo_within_three_percent(cost: Any) -> None:
     entry = CATALOG[cost.model]
-    assert cost.parameters * 1e6 == pytest.approx(entry.parameters, rel=0.01)
+    assert cost.parameters == pytest.approx(entry.parameters, rel=0.01)
     assert cost.gmac == pytest.approx(entry.gmac, rel=0.03)
 
 

@@ -37,8 +37,8 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[figures._Page]:
     return made
 
 
-def check_page(page: figures._Page) -> None:
-    """All that is drawn lies on the page, and no text on another."""
+def check_page(page: figures._Page, *, sheet: bool = True) -> None:
+    """All that is drawn lies on the page, no text on another, and on a sheet no picture or bar either."""
     renderer = (
         importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(page.figure).get_renderer()
     )
@@ -51,6 +51,10 @@ def check_page(page: figures._Page) -> None:
         assert box.y1 <= whole.y1 + 1
     for i, box in enumerate(texts):
         assert not any(box.overlaps(other.shrunk(0.9, 0.7)) for other in texts[:i])
+    if sheet:  # the plot of a set has its legend outside its axes
+        drawn = [axes.get_tightbbox(renderer) for axes in page.figure.axes]
+        for i, box in enumerate(drawn):
+            assert not any(box.overlaps(other.shrunk(0.98, 0.9)) for other in drawn[:i])
 
 
 @pytest.mark.parametrize(
@@ -71,9 +75,12 @@ def test_a_sheet_of_every_architecture(drawing: None, pages: list[figures._Page]
     check_page(page)
 
 
-@pytest.mark.parametrize("size", [(8, 200), (200, 8)])
-def test_odd_shapes_fit(drawing: None, pages: list[figures._Page], size: tuple[int, int]) -> None:
-    findings = look(create_model("exda-tiny"), torch.rand(1, 3, *size))
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("exda-tiny", (1, 1)), ("tiny", (3, 300)), ("anyir-tiny", (3, 300)), ("anyir-tiny", (300, 3))],
+)
+def test_odd_shapes_fit(drawing: None, pages: list[figures._Page], name: str, size: tuple[int, int]) -> None:
+    findings = look(create_model(name), torch.rand(1, 3, *size))
     draw_sheet(findings, Caption(title="x"))
     assert pages[0].height < 40
     check_page(pages[0])
@@ -108,7 +115,7 @@ def test_a_plot_of_labels(drawing: None, pages: list[figures._Page], labels: int
     assert drawn.startswith(SIGNATURES[".png"])
     said = [text.get_text() for text in pages[0].figure.texts]
     assert "NMI 0.500    ARI 0.250" in said
-    check_page(pages[0])
+    check_page(pages[0], sheet=False)
 
 
 def test_endings() -> None:

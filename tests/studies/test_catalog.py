@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from anyrestore.errors import UsageError
+from anyrestore.evaluation.published import published
 from anyrestore.studies import toys
 from anyrestore.studies.budgets import find_photographs, group_of, run_of, small_steps
 from anyrestore.studies.catalog import STUDIES, Study, find_study
@@ -117,6 +120,33 @@ def test_published_numbers_as_printed() -> None:
     }
     assert of("anyir-components")["half"] == (30.85, None)
     assert of("moce-experts") == {}
+
+
+def test_rows_of_the_whole_model_are_those_of_the_papers_tables() -> None:
+    def printed(collection: str, method: str) -> tuple[float, float] | None:
+        (row,) = [row for row in published(collection) if row.method == method]
+        return row.average
+
+    whole = {
+        study.name: (study.reference.published.psnr, study.reference.published.ssim)
+        for study in STUDIES.values()
+        if study.reference.published is not None
+    }
+    assert {pair for name, pair in whole.items() if name.startswith("cea")} == {printed("cdd11", "CEA-IR-S")}
+    for name in ("anyir-shares", "anyir-fusion"):
+        assert whole[name] == printed("aio3", "AnyIR-T")
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=lambda study: study.name)
+def test_the_page_has_the_published_numbers(study: Study) -> None:
+    page = (Path(__file__).parents[2] / "docs/studies.md").read_text(encoding="utf-8")
+    (line,) = [
+        line
+        for line in page.split("### What the papers published")[1].splitlines()
+        if f"`{study.name}`" in line and line.startswith("|")
+    ]
+    told = {variant.published.psnr for variant in study.variants if variant.published is not None}
+    assert {float(number) for number in re.findall(r"\b\d\d\.\d\d\b", line)} == told
 
 
 def test_groups_agree_with_the_published_average() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,15 @@ def test_end_to_end(
         assert len({one[entry][0] for one in found.values()}) == 1
         assert found["queries/seed0"][entry][1] != found["queries/seed1"][entry][1]
 
+    # Stored as `evaluate` stores them.
+    stored = read_results(tmp_path / "cea-generator/pooled/seed1")
+    assert set(stored.machine) >= {"cpu", "cores"}
+    assert set(stored.versions) == {"anyrestore", "torch", "numpy", "python"}
+    begin = "anyrestore study cea-generator --budget small --data DATA --out OUT --seeds 2 --set steps=2 "
+    assert stored.command.startswith(begin)
+    assert stored.command.endswith(" --device cpu")
+    assert len(stored.weights_sha256 or "") == 64
+
     # Again: nothing is trained, the same is printed.
     quick.clear()
     assert main(command) == 0
@@ -126,6 +136,8 @@ def test_toys(
     printed = capfd.readouterr().out
     assert "functions" in printed
     assert "digits" in printed
+    assert "dpaper" not in printed  # no row of a toy was published
+    assert max(map(len, printed.splitlines())) <= 110
     assert main(command) == 0
     assert len(quick) == 6
 
@@ -171,6 +183,10 @@ def test_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "cea-rank", "--show", "--budget", "paper"]) == 0
     shown = json.loads(capfd.readouterr().out)
     assert [run["model"]["options"]["rank"] for run in shown.values()] == [8, 4, 16]
+    assert main(["study", "exda-toys", "--show", "--set", "steps=3"]) == 0
+    shown = json.loads(capfd.readouterr().out)
+    assert shown["linear"] == {"steps": 3, "options": {"value": "linear", "whole": False}}
+    assert main(["study", "cea-rank", "--show", "--photographs", "a,"]) == 2
     assert main(["study"]) == 2
     assert main(["study", "cea-rank", "--out", str(tmp_path)]) == 2
     assert main(["study", "cea-rank", "--show", "--budget", "paper", "--photographs", "x"]) == 2
@@ -178,3 +194,34 @@ def test_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "exda-toys", "--out", str(tmp_path), "--budget", "paper"]) == 2
     assert main(["study", "cea-rank", "--data", str(tmp_path), "--out", str(tmp_path), "--jobs", "1"]) == 3
     assert "Expected pictures in" in capfd.readouterr().err
+
+
+def test_too_few_pictures_are_told_before_training(
+    training_root: Path, tmp_path: Path, quick: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(next(training_root.rglob("*.png")), tmp_path / "data")
+    assert main(arguments("cea-ranknorm", tmp_path / "data", tmp_path / "out")) == 3
+    assert quick == []
+    assert "expected at least two pictures" in capfd.readouterr().err
+
+
+def test_a_stop_while_scoring_is_quiet(training_root: Path, tmp_path: Path) -> None:
+    """The parent ends its children, which by then do not listen to the engine any more."""
+    more = ("--jobs", "2", "--quiet", "--device", "cpu", "--set", "validation.count=200")
+    command = arguments("cea-ranknorm", training_root, tmp_path, *more)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anyrestore", *command],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    weights = tmp_path / "cea-ranknorm/with/seed0/weights.safetensors"
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None and not weights.exists():
+        time.sleep(0.05)
+    assert weights.exists()
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert b"leaked" not in told
+    assert b"Traceback" not in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,15 @@ from anyrestore.benchmark.published import PUBLISHED, PublishedCost
 from anyrestore.benchmark.survey import Reference, Row, Survey
 from anyrestore.errors import UsageError
 from anyrestore.provenance import machine, versions
+from anyrestore.tables import aligned
 
 __all__ = ["BEGIN", "END", "as_json", "as_markdown", "as_table", "into"]
 
 BEGIN, END = "<!-- bench cost: written by the command below -->", "<!-- bench cost: end -->"
 """Between these lines of a Markdown file the report is put; the rest of the file stays."""
+
+WIDTH = 110
+"""Of lines of Markdown that are no table."""
 
 _HEAD = (
     *("model", "size", "params M", "GMAC", "peak MB", "median ms", "quartiles ms", "runs"),
@@ -30,14 +35,14 @@ _PUBLISHED_HEAD = ("model", "system", "params M", "GMAC", "memory MB", "ms", "so
 def as_table(survey: Survey) -> str:
     """Plain text: settings, the rows of each size, what the machine itself reached, published figures."""
     rows = [_cells(row, survey.references.get(row.size)) for row in survey.rows]
-    parts = [settings(survey), *_aligned(_HEAD, rows, left=1)]
+    parts = [settings(survey), *aligned([_HEAD, *rows])]
     parts += [f"{row.model} at {row.size}: {row.note}" for row in survey.rows if row.note]
     parts += [_describe(reference) for reference in survey.references.values() if reference.product.runs]
     if any(row.experts for row in survey.rows):
         parts.append(_experts(survey))
     if published := _published(survey):
         parts += ["", f"Published, on another machine ({published[0].machine}):"]
-        parts += _aligned(_PUBLISHED_HEAD, [_published_cells(cost) for cost in published], left=2)
+        parts += aligned([_PUBLISHED_HEAD, *map(_published_cells, published)], left=(0, 1))
     return "\n".join(parts)
 
 
@@ -51,7 +56,10 @@ def as_markdown(survey: Survey, command: str) -> str:
         command,
         "```",
         "",
-        f"{where}; torch {packages['torch']}, anyrestore {packages['anyrestore']}. {settings(survey)}",
+        *textwrap.wrap(
+            f"{where}; torch {packages['torch']}, anyrestore {packages['anyrestore']}. {settings(survey)}",
+            WIDTH,
+        ),
         "",
         *_piped(_HEAD, rows),
         "",
@@ -60,7 +68,8 @@ def as_markdown(survey: Survey, command: str) -> str:
     lines += [f"{_describe(r)}." for r in survey.references.values() if r.product.runs]
     if any(row.experts for row in survey.rows):
         lines.append(f"{_experts(survey)}.")
-    parts += [f"- {line}" for line in lines]
+    for line in lines:
+        parts += textwrap.wrap(line, WIDTH, initial_indent="- ", subsequent_indent="  ")
     if published := _published(survey):
         parts += ["", f"Published, on another machine ({published[0].machine}):", ""]
         parts += _piped(_PUBLISHED_HEAD, [_published_cells(cost) for cost in published])
@@ -93,7 +102,10 @@ def as_json(survey: Survey, command: str) -> str:
             }
             for r in survey.references.values()
         ],
-        "published": [dataclasses.asdict(cost) for cost in _published(survey)],
+        "published": [
+            {**dataclasses.asdict(cost), "parameters": cost.parameters, "gmac": cost.gmac}
+            for cost in _published(survey)
+        ],
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
@@ -126,7 +138,11 @@ def settings(survey: Survey) -> str:
     """How was measured, in a sentence."""
     plan = survey.plan
     threads = plan.threads or torch.get_num_threads()
-    where = f"{survey.device}, {threads} threads" if survey.device.type == "cpu" else str(survey.device)
+    where = (
+        f"{survey.device}, {threads} thread{'s' * (threads > 1)}"
+        if survey.device.type == "cpu"
+        else str(survey.device)
+    )
     layout = ", channels last" if plan.channels_last else ""
     limit = "" if survey.seconds is None else f" or about {survey.seconds:g} s of them"
     return (
@@ -206,25 +222,12 @@ def _published_cells(cost: PublishedCost) -> tuple[str, ...]:
     return (
         cost.model,
         cost.system,
-        f"{cost.parameters:.2f}",
+        f"{cost.parameters / 1e6:.2f}",
         f"{cost.gmac:g}",
         f"{cost.megabytes}",
         f"{cost.milliseconds:.2f} ± {cost.spread:.2f}",
         cost.source,
     )
-
-
-def _aligned(head: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
-    """Lines with aligned columns, the first `left` to the left."""
-    table = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
 
 
 def _piped(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

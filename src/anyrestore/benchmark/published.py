@@ -1,8 +1,14 @@
-"""What papers say that models cost on their machines: to be looked at beside a measurement, not in it."""
+"""What papers say that models cost on their machines: to be looked at beside a measurement, not in it.
+
+Published parameters and MACs are not here: they are in the zoo's catalogue, which `anyrestore models` prints.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from anyrestore.zoo.catalog import CATALOG
 
 __all__ = ["PUBLISHED", "PublishedCost"]
 
@@ -17,9 +23,7 @@ class PublishedCost:
     Attributes:
         model: name in the zoo.
         system: what the paper calls it.
-        parameters: millions.
         megabytes: of GPU memory; the paper does not say how it was measured.
-        gmac: G. They are multiply-accumulates: the zoo's models have about as many for 3 x 224 x 224.
         milliseconds: of a pass, the mean of the runs.
         spread: of the milliseconds; presumably their standard deviation.
         machine: where, and how often.
@@ -28,50 +32,26 @@ class PublishedCost:
 
     model: str
     system: str
-    parameters: float
     megabytes: int
-    gmac: float
     milliseconds: float
     spread: float
     machine: str = _GPU
     source: str = _CEA
 
+    @property
+    def parameters(self) -> int:
+        """As published."""
+        return CATALOG[self.model].published_parameters or 0
+
+    @property
+    def gmac(self) -> float:
+        """As published; the zoo's models have about as many for 3 x 224 x 224."""
+        return CATALOG[self.model].published_gmac or math.nan
+
 
 PUBLISHED = (
-    PublishedCost(
-        model="promptir",
-        system="PromptIR",
-        parameters=35.59,
-        megabytes=9830,
-        gmac=132.0,
-        milliseconds=40.86,
-        spread=0.24,
-    ),
-    PublishedCost(
-        model="moce",
-        system="MoCE-IR",
-        parameters=25.35,
-        megabytes=5887,
-        gmac=80.59,
-        milliseconds=43.10,
-        spread=0.27,
-    ),
-    PublishedCost(
-        model="moce-s",
-        system="MoCE-IR-S",
-        parameters=11.47,
-        megabytes=4228,
-        gmac=36.93,
-        milliseconds=41.63,
-        spread=0.41,
-    ),
-    PublishedCost(
-        model="cea-s",
-        system="CEA-IR-S",
-        parameters=9.71,
-        megabytes=3517,
-        gmac=28.03,
-        milliseconds=29.92,
-        spread=0.25,
-    ),
+    PublishedCost(model="promptir", system="PromptIR", megabytes=9830, milliseconds=40.86, spread=0.24),
+    PublishedCost(model="moce", system="MoCE-IR", megabytes=5887, milliseconds=43.10, spread=0.27),
+    PublishedCost(model="moce-s", system="MoCE-IR-S", megabytes=4228, milliseconds=41.63, spread=0.41),
+    PublishedCost(model="cea-s", system="CEA-IR-S", megabytes=3517, milliseconds=29.92, spread=0.25),
 )

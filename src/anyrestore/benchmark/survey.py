@@ -264,7 +264,7 @@ class Survey:
         budget = self._budget()
         if memory.choose_tile(side * self.plan.batch, side, model, self.device, budget) is not None:
             expected, free = row.estimate / 1e9, budget / 1e9
-            row.note = f"too large, the planner expects {expected:.2f} GB and may use {free:.2f} GB"
+            row.note = f"too large, the planner expects {expected:.3g} GB and may use {free:.3g} GB"
         self.rows.append(row)
         return row
 

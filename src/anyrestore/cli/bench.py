@@ -252,8 +252,11 @@ def _report_cost(survey: Survey, args: argparse.Namespace) -> None:
         before = args.markdown.read_text("utf-8") if args.markdown.exists() else None
         text = cost_report.into(before, cost_report.as_markdown(survey, command))
         store_bytes(text.encode(), args.markdown, overwrite=True)
-    if args.plot is not None and any(row.timing.runs for row in survey.rows):
-        store_bytes(cost_plot.plot(survey, args.plot.suffix), args.plot, overwrite=True)
+    if args.plot is not None:
+        if any(row.timing.runs for row in survey.rows):
+            store_bytes(cost_plot.plot(survey, args.plot.suffix), args.plot, overwrite=True)
+        else:
+            terminal.complain("nothing was timed, so there is no plot", about=args.plot)
 
 
 def _words(args: argparse.Namespace) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli import terminal
 from anyrestore.errors import DataError, OutputError, UsageError
+from anyrestore.tables import aligned
 
 if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
@@ -82,7 +83,7 @@ def table(entries: list[DataSet]) -> list[str]:
     for entry in entries:
         counts = ", ".join(f"{name} {split.count or '?'}" for name, split in entry.splits.items())
         rows.append((entry.name, entry.task, counts, entry.access, entry.licence, entry.page))
-    return _aligned(rows)
+    return aligned(rows, left=range(len(rows[0])))
 
 
 def layout_table(entries: list[DataSet]) -> list[str]:
@@ -91,14 +92,7 @@ def layout_table(entries: list[DataSet]) -> list[str]:
 
     rows = [("name", "split, folders under the root")]
     rows.extend((entry.name, line) for entry in entries for line in layouts(entry))
-    return _aligned(rows)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return aligned(rows, left=range(len(rows[0])))
 
 
 def _entries(names: list[str]) -> list[DataSet]:

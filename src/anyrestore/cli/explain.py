@@ -90,7 +90,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Look, draw, store; what is shown is listed on stdout."""
-    from anyrestore import storage  # noqa: PLC0415
+    from anyrestore import provenance, storage  # noqa: PLC0415
     from anyrestore.inspection import figures  # noqa: PLC0415
 
     _check(args)
@@ -105,7 +105,11 @@ def run(args: argparse.Namespace) -> int:
     storage.store_bytes(drawn, args.output, overwrite=args.overwrite)
     if args.json is not None:
         about = {"format": FORMAT, "model": args.model, "trained": not args.random, "seed": args.seed}
-        text = json.dumps(about | {"versions": _versions()} | numbers, indent=1, allow_nan=False)
+        text = json.dumps(
+            about | {"versions": provenance.versions(), "machine": provenance.machine()} | numbers,
+            indent=1,
+            allow_nan=False,
+        )
         storage.store_bytes(text.encode(), args.json, overwrite=args.overwrite)
     terminal.say(terminal.escape(args.output))
     return terminal.OK
@@ -268,7 +272,7 @@ def _heard(args: argparse.Namespace, model: nn.Module) -> list[str]:
     if not hasattr(model, "instruction_width"):
         return []
     return [
-        f"Instruction: {args.instruction}." if args.instruction else "Instruction: none (a vector of zeros)."
+        f'Instruction: "{args.instruction}"' if args.instruction else "Instruction: none (a vector of zeros)."
     ]
 
 
@@ -280,11 +284,3 @@ def _blocks(layers: str) -> str:
 
 def _short(model: str) -> str:
     return Path(model).stem if model.endswith(".safetensors") else model
-
-
-def _versions() -> dict[str, str]:
-    import torch  # noqa: PLC0415
-
-    from anyrestore import __version__  # noqa: PLC0415
-
-    return {"anyrestore": __version__, "torch": str(torch.__version__)}

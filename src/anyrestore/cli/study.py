@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli.options import positive
 from anyrestore.cli.terminal import OK, say
@@ -85,11 +86,19 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("expected a study, came none; see study --list")
     study = find_study(args.study)
     if args.show:
-        say(json.dumps({name: one.to_json() for name, one in _runs(study, args, seed=0).items()}, indent=1))
+        say(json.dumps(_shown(study, args), indent=1))
         return OK
     if args.out is None or (args.data is None and study.recipe is not None):
         raise UsageError("expected --data DIR and --out DIR beside the study; give both")
     return _study(study, args)
+
+
+def _shown(study: Study, args: argparse.Namespace) -> dict[str, Any]:
+    """What every variant is trained with."""
+    if study.recipe is None:
+        steps = _toy_steps(study, args)
+        return {variant.name: {"steps": steps, "options": dict(variant.options)} for variant in study.trained}
+    return {name: one.to_json() for name, one in _runs(study, args, seed=0).items()}
 
 
 def _study(study: Study, args: argparse.Namespace) -> int:
@@ -137,9 +146,21 @@ def _jobs(study: Study, args: argparse.Namespace, seed: int) -> list[Job]:
             out=args.out / study.name,
             device=args.device,
             forced=forced,
+            command=_command(study, args, seed),
         )
         for variant in study.trained
     ]
+
+
+def _command(study: Study, args: argparse.Namespace, seed: int) -> str:
+    """By which this seed can be measured again; where the folders lie is everyone's own business."""
+    words = ["anyrestore", "study", study.name, "--budget", args.budget]
+    words += [] if study.recipe is None else ["--data", "DATA"]
+    words += ["--out", "OUT", "--seeds", str(seed + 1)]
+    words += [] if args.photographs is None else ["--photographs", args.photographs]
+    words += [word for setting in args.set for word in ("--set", setting)]
+    words += [] if args.device == "auto" else ["--device", args.device]
+    return shlex.join(words)
 
 
 def _runs(study: Study, args: argparse.Namespace, seed: int) -> dict[str, Run]:
@@ -150,6 +171,8 @@ def _runs(study: Study, args: argparse.Namespace, seed: int) -> dict[str, Run]:
     photographs: Sequence[str] = (
         find_photographs(args.data) if args.photographs is None else args.photographs.split(",")
     )
+    if not all(photographs):
+        raise UsageError(f"expected folders separated by commas, came --photographs {args.photographs!r}")
     return {
         variant.name: run_of(
             study, variant, args.budget, seed=seed, photographs=photographs, settings=args.set
@@ -185,6 +208,7 @@ def _listing() -> list[str]:
     from anyrestore.studies.budgets import small_steps  # noqa: PLC0415
     from anyrestore.studies.catalog import STUDIES  # noqa: PLC0415
     from anyrestore.studies.toys import STEPS  # noqa: PLC0415
+    from anyrestore.tables import aligned  # noqa: PLC0415
 
     rows = [("study", "variants", "small", "paper", "question")]
     rows += [
@@ -197,7 +221,4 @@ def _listing() -> list[str]:
         )
         for study in STUDIES.values()
     ]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    return aligned(rows, left=range(len(rows[0])))

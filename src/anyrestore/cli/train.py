@@ -216,6 +216,7 @@ def _make_folder(out: Path) -> None:
 
 def _listing() -> list[str]:
     """A table of the recipes: a header, a row each, and what the mark means."""
+    from anyrestore.tables import aligned  # noqa: PLC0415
     from anyrestore.training.recipes import RECIPES  # noqa: PLC0415
 
     rows = [("recipe", "mixture", "length", "crops a step", "optimizer", "loss")]
@@ -235,11 +236,10 @@ def _listing() -> list[str]:
                 _terms(one.loss),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = aligned(rows, left=range(len(rows[0])))
     if missing:
         lines += ["", "* this version has no such network; --set model.name=cea-s trains another so"]
-    return [line.rstrip() for line in lines]
+    return lines
 
 
 def _terms(loss: Loss) -> str:

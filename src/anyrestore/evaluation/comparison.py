@@ -30,6 +30,7 @@ from anyrestore.evaluation.results import Results
 from anyrestore.evaluation.scores import ImageScore
 from anyrestore.evaluation.statistics import LEVEL, RESAMPLES, Paired, stratified_interval, stratified_paired
 from anyrestore.storage import shown
+from anyrestore.tables import aligned
 
 __all__ = [
     "FEWEST_IMAGES",
@@ -658,19 +659,9 @@ def _limit(limit: int | None) -> str:
 
 
 def _ruled(head: Sequence[str], rows: Sequence[Sequence[str]], means: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in (head, *rows, *means)) for i in range(len(head))]
-    rule = "  ".join("-" * width for width in widths)
-
-    def text(cells: Sequence[str]) -> str:
-        # Words to the left, numbers to the right.
-        left = (0, len(cells) - 1) if head[-1] == "verdict" else (0,)
-        return "  ".join(
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-
-    lines = [text(head), rule, *map(text, rows)]
-    return [*lines, rule, *map(text, means)] if means else lines
+    # Words to the left, numbers to the right.
+    left = (0, len(head) - 1) if head[-1] == "verdict" else (0,)
+    return aligned([head, None, *rows, *((None, *means) if means else ())], left=left)
 
 
 def _finite(value: Any) -> Any:

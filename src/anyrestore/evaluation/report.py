@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from anyrestore.evaluation.benchmarks import COLLECTIONS
 from anyrestore.evaluation.published import columns, published, sources
 from anyrestore.evaluation.scores import ImageScore, Score, group_means, protocol_of
+from anyrestore.tables import aligned
 
 __all__ = ["as_csv", "as_published_table", "as_table", "collections_in"]
 
@@ -57,18 +58,14 @@ def as_published_table(collection: str, scores: Sequence[Score], *, model: str) 
         star = "" if row.consistent else "*"
         numbers = cells(row.values, row.average, star)
         table.append([row.method, row.parameters or "-", *numbers, " ".join(row.sources)])
-    table.append([model, "", *cells(ours, _mean_pair(ours), ""), "ours"])
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    rule = "  ".join("-" * width for width in widths)
+    own = [model, "", *cells(ours, _mean_pair(ours), ""), "ours"]
     used = dict.fromkeys(key for row in published(collection) for key in row.sources)
     notes = [f"{key}: {sources()[key].table}; protocol: {sources()[key].protocol}" for key in used]
     if not all(row.consistent for row in published(collection)):
         notes.append("*: as printed; the mean of the row's own entries is another number")
     title = f"{collection}, PSNR in dB / SSIM; rows as their papers print them, under their own protocols"
-    lines = [_line(row, widths) for row in table]
-    return "\n".join(
-        [f"{title}; ours under {protocol}", lines[0], rule, *lines[1:-1], rule, lines[-1], *notes]
-    )
+    lines = aligned([table[0], None, *table[1:], None, own])
+    return "\n".join([f"{title}; ours under {protocol}", *lines, *notes])
 
 
 def _pair(value: Pair | None) -> str:
@@ -126,11 +123,7 @@ def as_table(scores: Sequence[Score]) -> str:
         )
         for m in group_means(scores)
     ]
-    widths = [max(len(row[i]) for row in (head, *rows, *means)) for i in range(len(head))]
-    rule = "  ".join("-" * width for width in widths)
-    lines = [_line(head, widths), rule, *(_line(row, widths) for row in rows)]
-    if means:
-        lines += [rule, *(_line(row, widths) for row in means)]
+    lines = aligned([head, None, *rows, *((None, *means) if means else ())])
     return "\n".join([f"protocol {protocol}", *lines])
 
 
@@ -150,14 +143,6 @@ def as_csv(scores: Sequence[Score]) -> str:
         for image in score.images:
             writer.writerow([score.name, score.protocol, *(getattr(image, field) for field in fields)])
     return text.getvalue()
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (
-        cell.rjust(width) if i else cell.ljust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join([first, *others]).rstrip()
 
 
 def _db(value: float) -> str:

@@ -44,6 +44,7 @@ _MARKERS = "os^DvP<X>*"
 _SMALL, _NORMAL, _LARGE = 6.0, 7.0, 9.0
 _MOST_COLUMNS = 8
 _SMALLEST, _LARGEST = 0.66, 1.25  # inches, of one side of a panel
+_LOWEST = 0.45  # inches, of a row: a place's name and a bar's unit fit beside it
 _GREY = "#444444"
 
 
@@ -284,7 +285,7 @@ def _panels(findings: Findings) -> _Band:
     height, width = difference.shape
     step = (WIDTH - 2 * MARGIN - BAR) / 3  # a title fits, however narrow the picture
     side = min(step - GAP, 3.2 * width / height)
-    tall = side * height / width
+    tall = max(side * height / width, _LOWEST)
 
     def draw(page: _Page, top: float) -> None:
         for i, (name, picture) in enumerate((("input", findings.image), ("output", findings.restored))):
@@ -368,9 +369,9 @@ def _flowing(groups: Sequence[_Group], aspect: float) -> list[_Band]:
 
 
 def _panel(room: float, aspect: float) -> tuple[float, float]:
-    """Width and height of a panel in a room so wide; its label fits, and a strip is drawn shortened."""
+    """Width and height of a panel in a room so wide; labels fit, and strips are drawn out of proportion."""
     side = min(room, _LARGEST, max(_LARGEST / aspect, 0.45))
-    return side, min(side * aspect, 3 * _LARGEST)
+    return side, max(min(side * aspect, 2 * _LARGEST), _LOWEST)
 
 
 def _side(row: Sequence[_Group]) -> float:
@@ -447,7 +448,8 @@ def _strips(views: list[Strip]) -> _Band:
     signed = views[0].signed
     everything = torch.cat([view.values for view in views])
     colours = _range(everything, signed=True) if signed else (0.0, 1.0, "viridis")
-    width = WIDTH - 2 * MARGIN - LABEL - BAR
+    begin = MARGIN + LABEL + 0.1  # names have the number of channels
+    width = WIDTH - MARGIN - BAR - begin
 
     def draw(page: _Page, top: float) -> None:
         image: Any = None
@@ -455,9 +457,9 @@ def _strips(views: list[Strip]) -> _Band:
             y = top + 0.03 + i * (row + gap)
             name = f"{view.place}, {len(view.values)}"
             page.text(MARGIN, y + row / 2, name, size=_SMALL, va="center")
-            image = page.image((MARGIN + LABEL, y, width, row), view.values[None], colours)
+            image = page.image((begin, y, width, row), view.values[None], colours)
         tall = max(len(views) * (row + gap) - gap, 0.6)
-        page.bar(MARGIN + LABEL + width + GAP, top + 0.03, tall, image, views[0].unit)
+        page.bar(begin + width + GAP, top + 0.03, tall, image, views[0].unit)
 
     return _Band(max(len(views) * (row + gap), 0.65) + 0.1, draw)
 
@@ -611,10 +613,11 @@ def _range(values: Tensor, *, signed: bool) -> _Colours:
     A thousandth of the values lies beyond either end: single pixels must not make a picture pale.
     """
     if signed:
-        limit = max(_quantile(values.abs(), 0.999), 1e-6)
+        limit = max(_quantile(values.abs(), 0.999), 1e-3)
         return -limit, limit, "RdBu_r"
     low, high = _quantile(values, 0.001), _quantile(values, 0.999)
-    return low, max(high, low + 1e-6), "viridis"
+    # What is even within a hundredth is shown as even: not every last bit is a pattern.
+    return low, max(high, low + max(0.01 * abs(low), 1e-6)), "viridis"
 
 
 def _quantile(values: Tensor, share: float) -> float:

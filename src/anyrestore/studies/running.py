@@ -58,6 +58,7 @@ class Job:
         out: OUT/STUDY.
         device: "auto", "cpu" or "cuda".
         forced: Variants that use this one's weights.
+        command: By which it can be done again; stored with the results.
     """
 
     study: Study
@@ -69,6 +70,7 @@ class Job:
     data: Path | None = None
     device: str = "auto"
     forced: tuple[Variant, ...] = ()
+    command: str = ""
 
     @property
     def folder(self) -> Path:
@@ -192,6 +194,8 @@ def _work(job: Job, *, progress: bool = False) -> int | None:
             job.folder,
             model=f"{job.study.name}/{job.variant.name}",
             weights=None,
+            command=job.command,
+            device="cpu",
             notes=job.notes(job.variant, {"parameters": parameters}),
         )
         return None
@@ -226,8 +230,9 @@ def _score(job: Job, device: torch.device) -> None:
             folder_of(job.out, variant, job.seed),
             model=f"{job.study.name}/{variant.name}",
             weights=weights,
-            notes=job.notes(variant, facts),
+            command=job.command,
             device=device.type,
+            notes=job.notes(variant, facts),
         )
 
 
@@ -309,6 +314,8 @@ def _child(job: Job, answer: Connection) -> None:
     """A process of its own: do the work, tell the parent what went wrong, and end when the parent does."""
     # Ctrl-C reaches all processes of a terminal; the parent passes it on in its own time.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # tqdm's own lock is a semaphore of the system, which a process that is ended by a signal leaves behind.
+    cast("Any", tqdm).set_lock(threading.RLock())
     parent = multiprocessing.parent_process()
     assert parent is not None
 

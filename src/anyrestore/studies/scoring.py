@@ -38,9 +38,15 @@ def held_out_data(run: Run, data: Path) -> MixtureData:
     """The scenes that the run's training never sees.
 
     Raises:
-        DataError: A data set is missing.
+        DataError: A data set is missing, or has too few pictures to keep one.
     """
-    return MixtureData(run.mixture, data, part="validation", held_out=run.validation.held_out)
+    found = MixtureData(run.mixture, data, part="validation", held_out=run.validation.held_out)
+    if not any(len(pairs) for pairs in found.pairs):
+        raise DataError(
+            f"expected at least two pictures in a data set in {data}, so that one can be kept out of "
+            "training, but there are none to measure on; give --data a folder with more"
+        )
+    return found
 
 
 def held_out(run: Run, data: Path) -> HeldOut:
@@ -50,11 +56,6 @@ def held_out(run: Run, data: Path) -> HeldOut:
         DataError: A data set is missing, or has too few pictures to keep one.
     """
     found = validation_batches(held_out_data(run, data), run.validation.count, run.validation.crop)
-    if not found:
-        raise DataError(
-            f"expected at least two pictures in a data set in {data}, so that one can be kept out of "
-            "training, but there are none to measure on; give --data a folder with more"
-        )
     return {task: (batch.degraded, batch.clean) for task, batch in found.items()}
 
 
@@ -126,8 +127,9 @@ def store_results(
     *,
     model: str,
     weights: Path | None,
+    command: str,
+    device: str,
     notes: Mapping[str, Any],
-    device: str = "cpu",
 ) -> None:
     """Write ``results.json`` in one step; that it is there says that the variant is finished.
 
@@ -136,14 +138,15 @@ def store_results(
         folder: The variant's.
         model: What was measured.
         weights: Its file, whose hash is stored; None: there is none.
-        notes: Stored under "study".
+        command: By which it can be done again.
         device: Where the model ran.
+        notes: Stored under "study".
 
     Raises:
         OutputError: It cannot be stored.
     """
     sha256 = None if weights is None else hashlib.sha256(weights.read_bytes()).hexdigest()
-    content = as_dict(scores, model=model, weights_sha256=sha256, command="anyrestore study", device=device)
-    content["study"] = dict(notes)
+    content = as_dict(scores, model=model, weights_sha256=sha256, command=command, device=device, tile="off")
+    text = json.dumps({**content, "study": dict(notes)}, indent=1, allow_nan=False)
     folder.mkdir(parents=True, exist_ok=True)
-    store_bytes(json.dumps(content, indent=1, allow_nan=False).encode(), folder / RESULTS, overwrite=True)
+    store_bytes(text.encode(), folder / RESULTS, overwrite=True)

@@ -17,10 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anyrestore.evaluation.statistics import Paired, stratified_interval, stratified_paired
+from anyrestore.evaluation.comparison import probability_text
+from anyrestore.evaluation.statistics import RESAMPLES, Paired, stratified_interval, stratified_paired
 from anyrestore.studies.budgets import CAVEAT, Budget
 from anyrestore.studies.catalog import Study, Variant
 from anyrestore.studies.running import Measured
+from anyrestore.studies.scoring import PROTOCOL
+from anyrestore.tables import aligned
 
 __all__ = ["Row", "as_dict", "as_text", "rows_of"]
 
@@ -154,16 +157,21 @@ def as_text(study: Study, rows: Sequence[Row], budget: Budget) -> str:
     entries, seeds = rows[0].entries, rows[0].seeds
     many = seeds > 1
     head = ["variant", "parameters", "PSNR", *(["sd"] if many else []), "SSIM", "dPSNR", "95 %"]
-    head += [*(["sd"] if many else []), "p", "dSSIM", "paper", "dpaper"]
+    head += [*(["sd"] if many else []), "p", "dSSIM"]
+    head += ["paper", "dpaper"] if any(row.variant.published for row in rows) else []
     lines = [
         f"{study.name}: {study.question}",
-        f"{len(entries)} entries, {seeds} seed{'s' if many else ''}, budget {budget}, protocol promptir",
+        f"{len(entries)} entries, {seeds} seed{'s' * many}, budget {budget}, protocol {PROTOCOL.name}",
         "",
-        *_aligned([head, *(_line(study, row, many=many) for row in rows)]),
+        *aligned([head, *(_line(study, row, many=many)[: len(head)] for row in rows)]),
         "",
         *_breakdown(study, rows),
-        "dPSNR, dSSIM: less the first row's, paired by image; 95 %: bootstrap interval of dPSNR; p: share",
-        f"of resamples in which the variant is not better. paper: {study.benchmark} ({study.source}).",
+        *textwrap.wrap(
+            "dPSNR, dSSIM: less the first row's, paired by image; 95 %: bootstrap interval of dPSNR; p: "
+            "share of resamples in which the variant is not better. paper: "
+            f"{study.benchmark} ({study.source}).",
+            100,
+        ),
     ]
     if many:
         lines.append(f"Values of images are means over {seeds} seeds; sd: standard deviation over the seeds.")
@@ -182,7 +190,7 @@ def _line(study: Study, row: Row, *, many: bool) -> list[str]:
     cells += ["", ""] if psnr is None else [f"{psnr.difference:+.3f}", f"[{psnr.low:+.3f}, {psnr.high:+.3f}]"]
     if many:
         cells.append(_maybe(row.difference_deviations.get("psnr"), "{:.3f}"))
-    cells.append("" if psnr is None else f"{psnr.probability:.4f}")
+    cells.append("" if psnr is None else probability_text(psnr.probability, RESAMPLES))
     cells.append("" if ssim is None else f"{ssim.difference:+.4f}")
     if published is None:
         return [*cells, "", ""]
@@ -214,18 +222,10 @@ def _breakdown(study: Study, rows: Sequence[Row]) -> list[str]:
             ]
             for row in rows
         ]
-        lines += [*_aligned([head, *table]), ""]
+        lines += [*aligned([head, *table]), ""]
     names = list(rows[0].entries)
     table = [[row.variant.label, *(f"{row.entries[name]['psnr']:.2f}" for name in names)] for row in rows]
-    return [*lines, *_aligned([["PSNR of entries", *names], *table]), ""]
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return [
-        "  ".join(f"{cell:{'>' if i else '<'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
-        for row in table
-    ]
+    return [*lines, *aligned([["PSNR of entries", *names], *table]), ""]
 
 
 def _maybe(value: float | None, form: str) -> str:

@@ -187,7 +187,7 @@ class Trainer:
         if odd:
             raise DataError(
                 f"expected {self.out} to hold this run, but it differs in {', '.join(odd[:8])}; choose "
-                "another output folder, or --force to go on with the new values",
+                "another output folder; `anyrestore train --force` goes on with the new values",
                 code="run_differs",
             )
 
@@ -205,7 +205,7 @@ class Trainer:
                 if found is None and (self.out / "weights.safetensors").exists() and not self.options.force:
                     problem = DataError(
                         f"expected a checkpoint beside the weights in {self.out}, but there is none; put it "
-                        "back, choose another output folder, or --force to begin again here",
+                        "back, or choose another output folder; `anyrestore train --force` begins again here",
                         code="checkpoints_damaged",
                     )
             except DataError as error:
@@ -633,7 +633,7 @@ class Trainer:
         if odd and not self.options.force:
             raise DataError(
                 f"expected the data that this run began with, but {', '.join(sorted(odd))} changed; "
-                "put it back, or --force to go on with the data as it is",
+                "put it back; `anyrestore train --force` goes on with the data as it is",
                 code="data_differs",
             )
         try:
