@@ -64,7 +64,9 @@ PUBLISHED: dict[tuple[str, str], tuple[Any, ...]] = {
     ("instructir", "7d"): ("instructir-7d", None, (500, None), 32, 256, ADAMW_FAST, COSINE, L1),
 }
 ROWS = {f"{model}@{data}": row for (models, data), row in PUBLISHED.items() for model in models.split()}
-OURS = {"cea-t@composite", "cea-s@composite", "cea-t-composite", "cea-t-continued"}
+OURS = {"cea-t@composite", "cea-s@composite", "cea-t-composite", "cea-t-continued"} | {
+    "instructir-t@composite"
+}
 
 
 def numbers(run: Run) -> tuple[Any, ...]:

@@ -58,6 +58,7 @@ from anyrestore.zoo import create_model, save_weights
 _across: Any = accelerate_utils  # what processes do together; its types are partly unknown
 _BAD_PICTURES = 0.01  # share of unreadable pictures above which a run stops
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HALF = torch.finfo(torch.float16).max
 _NORM = "gradient norm"  # among the sums; no task has a space in its name
 _FACTS = {
     *("step", "processes", "mixture", "random", "scaler", "best"),
@@ -684,7 +685,9 @@ class Trainer:
             with torch.device("meta"):  # without memory and random numbers: only the form is wanted
                 network = create_model(self.run.model.name, **self.run.model.options)
             network.load_state_dict(weights, assign=True)
-            save_weights(network, self.out / name)
+            # A run that diverges goes through weights that float16 cannot hold.
+            fits = all(bool((w.abs() <= _HALF).all()) for w in weights.values())
+            save_weights(network, self.out / name, dtype=torch.float16 if fits else torch.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,12 @@ from anyrestore.training.recipes.exda import (
     exda_cdd11,
     exda_weatherbench,
 )
-from anyrestore.training.recipes.instructir import instructir_3d, instructir_5d, instructir_7d
+from anyrestore.training.recipes.instructir import (
+    instructir_3d,
+    instructir_5d,
+    instructir_7d,
+    instructir_t_composite,
+)
 from anyrestore.training.recipes.moce import moce_aio3, moce_aio5, moce_cdd11
 from anyrestore.training.recipes.promptir import promptir_aio3, promptir_aio5
 from anyrestore.training.run import Run
@@ -59,6 +64,7 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "instructir@3d": instructir_3d,
     "instructir@5d": instructir_5d,
     "instructir@7d": instructir_7d,
+    "instructir-t@composite": instructir_t_composite,
     "cea-t-composite": cea_t_composite,
     "cea-t-continued": cea_t_continued,
 }

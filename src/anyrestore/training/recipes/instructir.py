@@ -20,8 +20,10 @@ stated: here 7D is trained like the others. Its two further sets are read as pai
 
 from __future__ import annotations
 
-from anyrestore.data.mixtures import Mixture, Part
-from anyrestore.training.run import Loss, Model, Optimizer, Phase, Run
+import dataclasses
+
+from anyrestore.data.mixtures import MIXTURES, Mixture, Part
+from anyrestore.training.run import Loss, Model, Optimizer, Phase, Run, Schedule, Validation
 
 _3D = (
     *(
@@ -65,6 +67,56 @@ def instructir_5d() -> Run:
 def instructir_7d() -> Run:
     """5D, super-resolution and retouching by instruction: 500 epochs of few pictures."""
     return _run("7d", _7D)
+
+
+#: Ours: what happens to a clean picture, the sentence that goes with it, its share of the samples, its loss's
+#: weight (those of the composite mixture). Of two things at once both are to be undone, whichever is named.
+_COMPOSITE = (
+    ("noise", "denoise", 0.20, 2.0),
+    ("rain", "derain", 0.14, 2.5),
+    ("haze", "dehaze", 0.12, 5.0),
+    ("low_light", "low_light", 0.12, 3.0),
+    ("blur", "deblur", 0.06, 4.0),
+    ("low_light+rain", "low_light", 0.04, 3.0),
+    ("low_light+rain", "derain", 0.04, 3.0),
+    ("low_light+noise", "low_light", 0.04, 3.0),
+    ("low_light+noise", "denoise", 0.04, 3.0),
+    ("haze+rain", "dehaze", 0.03, 3.0),
+    ("haze+rain", "derain", 0.03, 3.0),
+    ("haze+noise", "dehaze", 0.02, 3.0),
+    ("haze+noise", "denoise", 0.02, 3.0),
+)
+
+
+def instructir_t_composite() -> Run:
+    """``instructir-t`` on two CPU cores: synthetic degradations and LOL pairs, each with its sentence."""
+    parts = {part.task: part for part in MIXTURES["composite"].parts}
+    clean, pair = parts["noise"], parts["pair"]
+    made = (
+        dataclasses.replace(
+            clean,
+            task=f"{degrade}:{told}" if "+" in degrade else degrade,
+            degrade=degrade,
+            instruction=told,
+            share=share,
+            weight=weight,
+        )
+        for degrade, told, share, weight in _COMPOSITE
+    )
+    lol = dataclasses.replace(pair, instruction="low_light", share=0.10)
+    mixture = dataclasses.replace(MIXTURES["composite"], name="instructir-composite", parts=(*made, lol))
+    return Run(
+        name="instructir-t@composite",
+        model=Model(name="instructir-t"),
+        mixture=mixture,
+        steps=8_000,
+        phases=(Phase(until=0.80, crop=64, batch=8), Phase(crop=128, batch=4)),
+        optimizer=Optimizer(name="adam", lr=1e-3, clip=1.0),
+        schedule=Schedule(warmup=0.16, start=0.005, floor=0.02),
+        loss=Loss(l1=1.0, fourier=0.1, balance="log", floor=0.1),
+        ema=0.999,
+        validation=Validation(held_out=20),
+    )
 
 
 def _run(tasks: str, parts: tuple[Part, ...]) -> Run:
