@@ -32,6 +32,7 @@ from PIL import Image
 
 from anyrestore import image
 from anyrestore.errors import InputError, OutputError, UsageError
+from anyrestore.image import opening, reading, writing
 
 # importlib mode puts no test folder on sys.path: load the helper beside this file by its place.
 _spec = importlib.util.spec_from_file_location("pictures", Path(__file__).with_name("pictures.py"))
@@ -346,16 +347,16 @@ def test_random_bytes_are_never_anything_else_than_refused():  # I6
 def test_jpeg_of_rare_kinds_never_reaches_the_decoder(marker, monkeypatch):  # I59
     data = pictures.pillow(RGB, "JPEG")
     at = data.index(b"\xff\xc0")
-    monkeypatch.setattr(image, "_loader", lambda *_: pytest.fail("the decoder was entered"))
+    monkeypatch.setattr(opening, "_loader", lambda *_: pytest.fail("the decoder was entered"))
     assert refused(data[: at + 1] + bytes([marker]) + data[at + 2 :]) == "unsupported_format"
     assert refused(data[: at + 4] + b"\x0c" + data[at + 5 :]) == "unsupported_format"  # 12 bits
 
 
 def test_avif_that_holds_another_codec_is_refused(monkeypatch):
     data = pictures.pillow(RGB, "AVIF")
-    opened = image._loader("avif", data).copy()
+    opened = opening._loader("avif", data)[0].copy()
     opened.set_type(pyvips.GValue.gstr_type, "heif-compression", "hevc")
-    monkeypatch.setattr(image, "_loader", lambda *_: opened)
+    monkeypatch.setattr(opening, "_loader", lambda *_: (opened, None))
     assert refused(data) == "unsupported_format"
 
 
@@ -425,7 +426,7 @@ def test_permission(guarded):  # I60, I67
 def test_file_size_limit_is_checked_before_reading(tmp_path, monkeypatch, extra):
     data = pictures.png(RGB)
     (tmp_path / "x.png").write_bytes(data)
-    monkeypatch.setattr(image, "MAX_FILE_BYTES", len(data) - extra)
+    monkeypatch.setattr(reading, "MAX_FILE_BYTES", len(data) - extra)
     if extra:
         assert code_of(InputError, image.read, tmp_path / "x.png") == "file_too_large"
     else:
@@ -1024,9 +1025,9 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, limit):  # I66
 
 
 def test_what_was_not_encoded_well_never_reaches_the_disk(tmp_path, monkeypatch):
-    real = image._save
+    real = writing._save
     for damage in (lambda data: data[: len(data) // 2], lambda _: pictures.png(RGB[:-1]), lambda _: b""):
-        monkeypatch.setattr(image, "_save", lambda *a, damage=damage: damage(real(*a)))
+        monkeypatch.setattr(writing, "_save", lambda *a, damage=damage: damage(real(*a)))
         assert code_of(OutputError, image.write, PICTURE, tmp_path / "x.png") == "output_encoding"
         assert list(tmp_path.iterdir()) == []
 
@@ -1092,7 +1093,7 @@ for turn in range(100_000):
 
 def write_until_killed(path, name="none", left=0, seconds=None):
     """Write black and white pictures in turn in a child; kill it inside a call, or after a time."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(image.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(image.__file__).parents[2])}
     command = [sys.executable, "-c", KILLED, str(path), name, str(left)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"ready\n"

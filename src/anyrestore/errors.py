@@ -61,7 +61,7 @@ class InputError(AnyRestoreError):
     Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``truncated``, ``corrupt``,
     ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``not_found``,
     ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``, ``out_of_memory``,
-    ``bad_input``.
+    ``memory_limit`` (no way to restore it fits the memory that was named), ``bad_input``.
     """
 
     default_code = "bad_input"
@@ -83,8 +83,9 @@ class ModelError(AnyRestoreError):
     Codes: ``model``, ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that
     holds more than tensors), ``no_spandrel`` (other people's networks need the extra ``foreign``),
     ``not_restoration`` (a network for something else), ``no_lpips`` (what LPIPS needs is not installed),
-    ``no_encoder`` (what instructions in words need is not installed), ``bad_output`` (of another size than
-    the input, or not finite), ``non_finite``.
+    ``no_encoder`` (what instructions in words need is not installed), ``no_backend`` (what a backend needs is
+    not installed), ``cannot_export`` (a network that no graph can hold), ``int8_loss`` (int8 would lose too
+    much), ``bad_output`` (of another size than the input, or not finite), ``non_finite``.
     """
 
     default_code = "model"

@@ -4,7 +4,7 @@ The order of system calls is the point: temporary file beside the target, write,
 folder. Pictures, weights and checkpoints all go to disk through here.
 """
 
-# ruff: noqa: PTH101, PTH105, PTH108, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120, PTH123
+# ruff: noqa: PTH101, PTH105, PTH108, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Generator
 from pathlib import Path
 
 from anyrestore.errors import OutputError
 
-__all__ = ["check_storable", "check_target", "shown", "store_bytes"]
+__all__ = ["check_storable", "check_target", "shown", "store_bytes", "storing"]
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -90,7 +91,7 @@ def _temporary_beside(final: str) -> tuple[int, str]:
     # 255 bytes is the usual limit of a name; the random part must fit as well.
     stem = os.fsdecode(os.fsencode(name)[:200])
     temporary = os.path.join(folder, f".{stem}.{secrets.token_hex(6)}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     return os.open(temporary, flags, 0o666), temporary
 
 
@@ -106,20 +107,40 @@ def store_bytes(data: bytes, path: str | os.PathLike[str], *, overwrite: bool) -
         OutputError: ``output_exists``, ``output_unwritable``, ``disk_full`` or ``output_storage``; nothing
             is left behind.
     """
+    with storing(path, overwrite=overwrite) as descriptor, open(descriptor, "wb", closefd=False) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def storing(path: str | os.PathLike[str], *, overwrite: bool) -> Generator[int]:
+    """As :func:`store_bytes`, for what is too large to hold: the block fills the file, which is then named.
+
+    Args:
+        path: The target.
+        overwrite: As in :func:`store_bytes`.
+
+    Yields:
+        The descriptor of an empty file beside the target, to be written and read. An error that leaves the
+        block removes the file.
+
+    Raises:
+        OutputError: as :func:`store_bytes`, also for an `OSError` that leaves the block.
+    """
     final = os.path.realpath(path)
     temporary: str | None = None
+    descriptor: int | None = None
     try:
         descriptor, temporary = _temporary_beside(final)
-        with open(descriptor, "wb") as file:
-            # Created with 0666 the kernel has applied the umask: remember that, be private meanwhile.
-            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-            if overwrite and os.path.exists(final):
-                mode = stat.S_IMODE(os.stat(final).st_mode)
-            os.chmod(temporary, 0o600)
-            file.write(data)
-            file.flush()
-            os.chmod(temporary, mode)
-            os.fsync(descriptor)
+        # Created with 0666 the kernel has applied the umask: remember that, be private meanwhile.
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        if overwrite and os.path.exists(final):
+            mode = stat.S_IMODE(os.stat(final).st_mode)
+        os.chmod(temporary, 0o600)
+        yield descriptor
+        os.chmod(temporary, mode)
+        os.fsync(descriptor)
+        filled, descriptor = descriptor, None
+        os.close(filled)
         if overwrite:
             os.replace(temporary, final)
             temporary = None
@@ -134,8 +155,11 @@ def store_bytes(data: bytes, path: str | os.PathLike[str], *, overwrite: bool) -
     except OSError as error:
         raise _storing_failed(error, path) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if descriptor is not None:
+                os.close(descriptor)
+        with contextlib.suppress(OSError):
+            if temporary is not None:
                 os.unlink(temporary)
 
 
