@@ -153,9 +153,10 @@ def test_token_maps_are_relative_to_the_even_one() -> None:
 def test_the_parts_of_a_gated_block_are_its_own() -> None:
     model, x = make("anyir-tiny"), picture(32, 32)
     block: Any = model.unet.refinement.blocks[0]  # type: ignore[union-attr, index] # AnyIR's own layout
-    (normed,), expanded = heard(block.gate.expand, model, x)
+    (features, *_), _ = heard(block.gate, model, x)
+    normed = block.gate.norm(features)
     assert normed.shape[1] == 8
-    gamma, beta, alpha = expanded.split(block.gate.widths, dim=1)
+    gamma, beta, alpha = block.gate.expand(normed).detach().split(block.gate.widths, dim=1)
     found = view(look(model, x), "gating", "refinement.0")
     parts = dict(zip(found.labels, found.values, strict=True))
     assert list(parts) == ["split 1", "attention", "split 2", "GatedDA", "α", "β", "γ", "gate(γ)", "fused"]

@@ -51,6 +51,7 @@ from anyrestore.conditioning.gated_adaptation import (
 from anyrestore.layers.attention import ChannelAttention, Similarity, add_similarities
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import LayerNorm
+from anyrestore.layers.parts import only
 from anyrestore.layers.sharing import Shared, share_blocks
 from anyrestore.layers.transformer import ReducingStage
 from anyrestore.layers.unet import UNet
@@ -150,9 +151,10 @@ class AnyIRBlock(nn.Module):
         """(b c h w) in and out."""
         similarity, moments = condition or BlockCondition()
         normed = self.norm_mixing(x)
-        attended, gated = (
-            (normed[:, 0::2], normed[:, 1::2]) if self.split == "skip" else normed.chunk(2, dim=1)
-        )
+        half = normed.shape[1] // 2
+        skip = self.split == "skip"
+        attended = only(normed, slice(0, None, 2) if skip else slice(half))
+        gated = only(normed, slice(1, None, 2) if skip else slice(half, None))
         attended = self.attention(attended, similarity)
         gated = gated if self.gate is None else self.gate(gated, moments)
         x = x + self.to_out(self.fusion(attended, gated))

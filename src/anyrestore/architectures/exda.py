@@ -42,9 +42,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyrestore.conditioning.spatial_tokens import Mass, SpatialTokens, merge_masses
-from anyrestore.layers.attention import Similarity, TransposedAttention, add_similarities
+from anyrestore.layers.attention import (
+    Similarity,
+    TransposedAttention,
+    add_similarities,
+    aggregate_into,
+    merges,
+)
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import LayerNorm
+from anyrestore.layers.parts import is_channels_last
 from anyrestore.layers.sharing import Shared, share_blocks
 from anyrestore.layers.transformer import ReducingStage
 from anyrestore.layers.unet import UNet
@@ -181,17 +188,30 @@ class TokenAttention(TransposedAttention):
         self, x: Features, similarity: Similarity | None = None, mass: Mass | None = None
     ) -> Features:
         """(b c h w) in and out; ``similarity`` and ``mass`` replace those that ``x`` itself would give."""
-        q, k, v = self.refine(*self.project(x))
-        q, k, v = self.split_heads(q), self.split_heads(k), self.split_heads(self.value(v))
+        q, k, v = self.expand(x)
+        v = self.value(v)
         if self.tokens is None:
-            rows: Tensor = self.mix(q, k, v, similarity)
-        else:
-            maps = self.tokens(x, mass)
-            q, k, v = (torch.cat([part, maps], dim=2) for part in (q, k, v))
-            mixed: Tensor = self.mix(q, k, v, similarity)
-            local, tokens = mixed[:, :, : -maps.shape[2]], mixed[:, :, -maps.shape[2] :]
-            rows = local + self.alpha * tokens.mean(dim=2, keepdim=True)
-        return self.to_out(rows.reshape(x.shape))
+            return self.mix(self.weigh(q, k, similarity), v)
+        maps = self.tokens(x, mass)  # b k t n
+        seen: Similarity = (
+            self.similarity(self.split_heads(q), self.split_heads(k), maps)
+            if similarity is None
+            else similarity
+        )
+        weights = self.soften(seen)  # b k (d + t) (d + t)
+        widths = [weights.shape[-1] - maps.shape[2], maps.shape[2]]
+        if not merges(v):
+            mixed = weights @ torch.cat([self.split_heads(v), maps], dim=2)
+            local, received = torch.split(mixed, widths, dim=2)
+            rows = local + self.alpha * received.mean(dim=2, keepdim=True)
+            return self.to_out(rows.reshape(x.shape))
+        # The same done to the rows of the weights instead of to the maps that they make.
+        local, received = torch.split(weights, widths, dim=2)
+        local = local + self.alpha * received.mean(dim=2, keepdim=True)
+        of_values, of_maps = torch.split(local, widths, dim=3)
+        images = maps.reshape(x.shape[0], -1, *x.shape[-2:])
+        spread = aggregate_into(of_maps, images, self.to_out, channels_last=is_channels_last(v))
+        return aggregate_into(of_values, v, self.to_out, bias=False) + spread
 
 
 class ExDABlock(nn.Module):
@@ -263,7 +283,7 @@ class ExDA(nn.Module):
         self.size_multiple = self.unet.size_multiple
         # Peak memory of activations per input pixel in float32: the feed-forward's two branches at the top
         # decoder level, whose width is 2C.
-        self.bytes_per_pixel = 160.0 * config.width * max(config.expansion, 2.0) / config.stem_scale**2
+        self.bytes_per_pixel = 136.0 * config.width * max(config.expansion, 2.0) / config.stem_scale**2
 
     def forward(self, image: Image, condition: Condition | None = None) -> Image:
         """Restore ``image`` (b 3 h w).

@@ -46,10 +46,17 @@ from anyrestore.conditioning.complexity_experts import (
     importance_loss,
     load_loss,
 )
-from anyrestore.layers.attention import ChannelSimilarity, Similarity, TransposedAttention, add_similarities
+from anyrestore.layers.attention import (
+    ChannelSimilarity,
+    Similarity,
+    TransposedAttention,
+    add_similarities,
+    aggregate_into,
+)
 from anyrestore.layers.feedforward import GatedFeedForward
 from anyrestore.layers.norm import LayerNorm
 from anyrestore.layers.padding import check_multiple
+from anyrestore.layers.parts import expand
 from anyrestore.layers.sharing import Mean, Shared, merge_means, share_statistics
 from anyrestore.layers.transformer import TransformerBlock, TransformerStage
 from anyrestore.layers.unet import UNet
@@ -164,12 +171,14 @@ class CrossAttention(nn.Module):
     def forward(self, x: Features, source: Features, similarity: Similarity | None = None) -> Features:
         """Of ``x`` (b c h w) to ``source``, same shape out; ``similarity`` of the whole picture, if given."""
         batch, _, height, width = x.shape
-        heads = (batch, self.heads, -1, height * width)
-        q = self.q_depthwise(self.to_q(x)).reshape(heads)  # b k d n
-        k, v = (part.reshape(heads) for part in self.kv_depthwise(self.to_kv(source)).chunk(2, dim=1))
-        seen: Similarity = self.similarity(q, k) if similarity is None else similarity
+        heads = (batch, self.heads, -1, height * width)  # b k d n
+        q = self.q_depthwise(self.to_q(x))
+        k, v = expand(source, self.to_kv, self.kv_depthwise, 2)
+        seen: Similarity = (
+            self.similarity(q.reshape(heads), k.reshape(heads)) if similarity is None else similarity
+        )
         attention = torch.softmax(seen.cosine() * self.temperature, dim=-1)
-        return self.to_out((attention @ v).reshape(batch, -1, height, width))
+        return aggregate_into(attention, v, self.to_out)
 
 
 class MoCEBlock(nn.Module):

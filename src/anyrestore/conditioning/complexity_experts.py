@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyrestore.layers.norm import LayerNorm
+from anyrestore.layers.parts import expand, like
 from anyrestore.layers.sharing import GlobalMean, Mean
 from anyrestore.types import Features
 
@@ -100,17 +101,19 @@ class WindowConvolution(nn.Module):
         height, width = q.shape[-2:]
         side = self.window
         missing = (0, -width % side, 0, -height % side)
+        given = q
         q, k = (F.pad(x.float(), missing).unfold(2, side, side).unfold(3, side, side) for x in (q, k))
         # b c i j side side from here on; torch's stubs leave the transforms untyped.
         rfft2, irfft2 = cast("Any", torch.fft.rfft2), cast("Any", torch.fft.irfft2)  # pyright: ignore[reportUnknownMemberType]
         mixed: Tensor = irfft2(rfft2(q) * rfft2(k), s=(side, side))
         b, c, rows, columns = mixed.shape[:4]
-        return mixed.transpose(3, 4).reshape(b, c, rows * side, columns * side)[..., :height, :width]
+        mixed = mixed.transpose(3, 4).reshape(b, c, rows * side, columns * side)[..., :height, :width]
+        return like(mixed, given)
 
     def forward(self, x: Features) -> Features:
         """(b c h w) in and out, any size."""
         q = self.q_depthwise(self.to_q(x))
-        k, v = self.kv_depthwise(self.to_kv(x)).chunk(2, dim=1)
+        k, v = expand(x, self.to_kv, self.kv_depthwise, 2)
         return self.to_out(self.norm(self.convolve(q, k)).to(v.dtype) * v)
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from anyrestore.layers.parts import is_channels_last
 from anyrestore.types import Features
 
 Fusion = Literal["learnable", "fixed", "spatial", "frequency", "none"]
@@ -60,5 +61,8 @@ class SpatialFrequencyFusion(nn.Module):
         """The inverse transform of the sum of the transforms, which is the sum; then repeated."""
         total = attended + gated
         if self.repeat == "interleave":
+            if is_channels_last(total):  # repeat_interleave would write it channel by channel
+                pixels = total.permute(0, 2, 3, 1).unsqueeze(-1).expand(-1, -1, -1, -1, 2)
+                return pixels.flatten(3).permute(0, 3, 1, 2)
             return total.repeat_interleave(2, dim=1)
         return torch.cat([total, total], dim=1)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyrestore.layers.norm import LayerNorm
+from anyrestore.layers.parts import multiply, pointwise
 from anyrestore.types import Features
 
 Gating = Literal["projected", "concatenated"]
@@ -138,15 +139,27 @@ class GatedAdaptation(nn.Module):
     def forward(self, x: Features, moments: Moments | None = None) -> Features:
         """Adapt ``x``; ``moments`` of the whole picture that ``x`` is a part of, None for its own."""
         normed = self.norm(x)
-        gamma, beta, alpha = self.expand(normed).split(self.widths, dim=1)
+        gamma, beta, alpha = pointwise(normed, self.expand, self.widths)
         if self.moments is not None:
             seen: Moments = self.moments(normed) if moments is None else moments
-            alpha = self.depthwise(alpha) * self.scale(seen)[..., None, None]
-        merged = torch.cat([beta, alpha], dim=1)
+            alpha = self.depthwise(alpha) * self.scale(seen)[..., None, None].to(alpha.dtype)
         if not self.widths[0]:
-            gated = self.combine(merged)
+            gated = self._combine(beta, alpha)
         elif self.gating == "projected":
-            gated = self.activation(gamma) * self.combine(merged)
+            gated = multiply(self.activation(gamma), self._combine(beta, alpha))
         else:
-            gated = self.combine(self.activation(gamma) * merged)
+            gate = self.activation(gamma)
+            of_beta, of_alpha = torch.split(gate, list(self.widths[1:]), dim=1)
+            gated = self._combine(of_beta * beta, of_alpha * alpha)
         return self.project(x + gated)
+
+    def _combine(self, beta: Tensor, alpha: Tensor) -> Tensor:
+        """The 1x1 convolution of both, without their concatenation; either may have no channels."""
+        parts = [
+            F.conv2d(part, weight)
+            for part, weight in zip(
+                (beta, alpha), torch.split(self.combine.weight, list(self.widths[1:]), dim=1), strict=True
+            )
+            if part.shape[1]
+        ]
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]

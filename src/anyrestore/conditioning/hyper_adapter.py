@@ -74,7 +74,11 @@ class CrossAttentionGenerator(nn.Module):
 
     def forward(self, x: Features) -> Context:
         """Context of the features ``x`` (b c h w)."""
-        tokens = self.condense(x).flatten(2).transpose(1, 2)  # b n c
+        return self.look(self.condense(x))
+
+    def look(self, condensed: Features) -> Context:
+        """Context of condensed features (b c h w)."""
+        tokens = condensed.flatten(2).transpose(1, 2)  # b n c
         query = self.to_query(self.queries).unflatten(-1, (self.heads, -1))  # q k d
         key, value = self.to_key_value(tokens).unflatten(-1, (2, self.heads, -1)).unbind(2)  # b n k d
         scores = torch.einsum("qkd,bnkd->bqkn", query, key) * query.shape[-1] ** -0.5

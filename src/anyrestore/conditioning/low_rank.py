@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyrestore.layers.parts import is_channels_last
 from anyrestore.types import Features
 
 Factor = Float[Tensor, "b r c"]
@@ -80,7 +81,10 @@ class LowRankAssembly(nn.Module):
             self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, x: Features, bases: Factor, directions: Factor) -> Features:
-        """Residual (b c h w) for features ``x`` (b c h w)."""
-        affinity = self.routing(x.flatten(2), bases)
-        delta = directions.transpose(1, 2) @ (affinity * self.scale)
-        return delta.unflatten(-1, x.shape[-2:])
+        """Residual (b c h w) for features ``x`` (b c h w), in their memory format."""
+        affinity: Tensor = self.routing(x.flatten(2), bases)
+        directions = directions * self.scale
+        if is_channels_last(x):
+            delta = affinity.transpose(1, 2) @ directions
+            return delta.reshape(x.shape[0], *x.shape[-2:], -1).movedim(-1, 1)
+        return (directions.transpose(1, 2) @ affinity).reshape(x.shape)

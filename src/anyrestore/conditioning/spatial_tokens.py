@@ -53,11 +53,13 @@ class SpatialTokens(nn.Module):
         self.to_scores = nn.Conv2d(channels, heads * tokens, 1, bias=False)
         self.mass = SpatialMass()
 
+    def pool(self, x: Features) -> Tensor:
+        """Means of squares of ``stride`` pixels; rounded up: 8 x 8 pixels are one at the lowest level."""
+        return F.avg_pool2d(x, self.stride, ceil_mode=True)
+
     def forward(self, x: Features, mass: Mass | None = None) -> Float[Tensor, "b k t n"]:
         """Maps of ``x``; ``mass`` of the whole picture that ``x`` is a part of, None for its own."""
-        # Rounded up: a picture of 8 x 8 pixels is a single one at the lowest level.
-        pooled = F.avg_pool2d(x, self.stride, ceil_mode=True)
-        scores = self.to_scores(pooled)
+        scores = self.to_scores(self.pool(x))
         total: Mass = self.mass(scores) if mass is None else mass
         maps = (scores - total[..., None, None]).exp()
         maps = F.interpolate(maps, size=x.shape[-2:], mode="bilinear")

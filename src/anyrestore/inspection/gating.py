@@ -26,7 +26,7 @@ def _find(model: nn.Module) -> list[Probe]:
         ears = [Ear(module.attention, partial(_branch, "split 1", "attention"))]
         if module.gate is not None:
             ears.append(Ear(module.gate, partial(_branch, "split 2", "GatedDA")))
-            ears.append(Ear(module.gate.expand, partial(_parts, module.gate)))
+            ears.append(Ear(module.gate, partial(_parts, module.gate)))
         ears.append(Ear(module.fusion, _fused))
         found.append(Probe(block, "", ears, partial(_make, block)))
     return found
@@ -36,8 +36,9 @@ def _branch(before: str, after: str, inputs: tuple[Any, ...], output: Tensor) ->
     return {before: magnitude(inputs[0]), after: magnitude(output)}
 
 
-def _parts(gate: GatedAdaptation, _inputs: tuple[Any, ...], output: Tensor) -> Named:
-    gamma, beta, alpha = torch.split(output, list(gate.widths), dim=1)
+def _parts(gate: GatedAdaptation, inputs: tuple[Any, ...], _output: Tensor) -> Named:
+    # Computed once more: the gate itself makes each of them by itself, and no module hands them out.
+    gamma, beta, alpha = torch.split(gate.expand(gate.norm(inputs[0])), list(gate.widths), dim=1)
     named = {"α": alpha, "β": beta, "γ": gamma}
     if gate.widths[0]:
         named["gate(γ)"] = gate.activation(gamma)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn import functional as F
 
+from anyrestore.layers.parts import expand, multiply
 from anyrestore.types import Features
 
 
@@ -25,5 +26,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Features) -> Features:
         """Transform ``x`` (b c h w) pixel by pixel and with its 3x3 neighbours, same shape out."""
-        a, b = self.depthwise(self.to_branches(x)).chunk(2, dim=1)
-        return self.to_out(F.gelu(a) * b)
+        return self.to_out(_gate(*expand(x, self.to_branches, self.depthwise, 2)))
+
+
+def _gate(a: Features, b: Features) -> Features:
+    return multiply(F.gelu(a), b)

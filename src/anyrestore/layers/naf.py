@@ -13,7 +13,7 @@ inside the picture: near a border all pixels get the mean of the last window tha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from anyrestore.layers.norm import LayerNorm
 from anyrestore.layers.padding import check_multiple
+from anyrestore.layers.parts import expand, multiply, pointwise
 from anyrestore.layers.sharing import GlobalMean, Mean
 from anyrestore.types import Features, Image
 
@@ -29,10 +30,9 @@ from anyrestore.types import Features, Image
 StageFactory = Callable[[int, int], nn.Module]
 
 
-def simple_gate(x: Features) -> Tensor:
-    """``a * b`` for the two halves a and b of the channels: (b 2c h w) -> (b c h w)."""
-    a, b = x.chunk(2, dim=1)
-    return a * b
+def simple_gate(a: Features, b: Features) -> Tensor:
+    """``a * b``, the two halves of the channels; nobody else may hold ``a``, see :func:`multiply`."""
+    return multiply(a, b)
 
 
 def window_means(x: Features, window: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
@@ -82,14 +82,18 @@ class SimplifiedChannelAttention(nn.Module):
             x: features; where they are not larger than the window, its mean is the image's.
             mean: of the whole picture that ``x`` is a part of; None for ``x``'s own, or its windows'.
         """
+        return x * self.factors(x, mean)
+
+    def factors(self, x: Features, mean: Mean | None = None) -> Float[Tensor, "b c h2 w2"]:
+        """What :meth:`forward` multiplies ``x`` with: one number per channel, or a map of them."""
         height, width = x.shape[-2:]
         if mean is None and self.window is not None and (height > self.window[0] or width > self.window[1]):
             weights = self.conv(window_means(x, self.window))
             below, right = height - weights.shape[-2], width - weights.shape[-1]
             borders = (right // 2, right - right // 2, below // 2, below - below // 2)
-            return x * F.pad(weights, borders, mode="replicate")
+            return F.pad(weights, borders, mode="replicate")
         seen: Mean = self.mean(x) if mean is None else mean
-        return x * self.conv(seen.value[..., None, None])
+        return self.conv(seen.value[..., None, None])
 
 
 class NAFBlock(nn.Module):
@@ -120,10 +124,24 @@ class NAFBlock(nn.Module):
 
     def forward(self, x: Features, mean: Mean | None = None) -> Features:
         """Return the block's output, same shape as ``x``; ``mean`` is the channel attention's, if given."""
-        mixed = self.attention(simple_gate(self.depthwise(self.to_mixing(self.norm_mixing(x)))), mean)
-        x = x + self.scale_mixing * self.from_mixing(mixed)
-        gated = simple_gate(self.to_feedforward(self.norm_feedforward(x)))
-        return x + self.scale_feedforward * self.from_feedforward(gated)
+        gated = simple_gate(*expand(self.norm_mixing(x), self.to_mixing, self.depthwise, 2))
+        factors = self.attention.factors(gated, mean)
+        x = x + _scaled(self.from_mixing, self.scale_mixing, gated, factors)
+        widths = [self.from_feedforward.in_channels] * 2
+        gated = simple_gate(*pointwise(self.norm_feedforward(x), self.to_feedforward, widths))
+        return x + _scaled(self.from_feedforward, self.scale_feedforward, gated)
+
+
+def _scaled(conv: nn.Conv2d, scale: Tensor, x: Features, factors: Tensor | None = None) -> Features:
+    """``scale * conv(factors * x)`` of a 1x1 with bias; what can be multiplied into its weight is."""
+    scale = scale.flatten()
+    weight, bias = conv.weight * scale[:, None, None, None], cast("Tensor", conv.bias) * scale
+    if factors is not None:
+        if factors.shape[0] * factors.shape[-2] * factors.shape[-1] == 1:
+            weight = weight * factors
+        else:
+            x = multiply(x, factors)
+    return F.conv2d(x, weight, bias)
 
 
 class NAFStage(nn.ModuleList):

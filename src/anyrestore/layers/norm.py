@@ -5,9 +5,12 @@ Unusual: the bias-free form does *not* subtract the mean; it only divides by the
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import cast
 
+import torch
+from torch import Tensor, nn
+
+from anyrestore.layers.parts import is_channels_last, multiply
 from anyrestore.types import Features
 
 
@@ -28,8 +31,17 @@ class BiasFreeLayerNorm(nn.Module):
         """Normalise every pixel of ``x`` (b c h w) over its channels."""
         # var = E[x^2] - E[x]^2: torch.var over the channel axis of an NCHW map is several times slower.
         mean = x.mean(dim=1, keepdim=True)
-        variance = (x.square().mean(dim=1, keepdim=True) - mean.square()).clamp_min(0.0)
-        return x * torch.rsqrt(variance + self.eps) * self.weight[:, None, None]
+        variance = (_mean_square(x) - mean.square()).clamp_min(0.0)
+        scaled = x * torch.rsqrt(variance + self.eps)
+        return multiply(scaled, self.weight[:, None, None])
+
+
+def _mean_square(x: Features) -> Tensor:
+    """Over channels; of a pixel whose channels lie side by side in one pass, without a map of squares."""
+    if not is_channels_last(x) or x.dtype != torch.float32:  # a rounded norm, squared, is rounded twice
+        return x.square().mean(dim=1, keepdim=True)
+    norm = cast("Tensor", torch.linalg.vector_norm(x, dim=1, keepdim=True))  # pyright: ignore[reportUnknownMemberType]
+    return norm.square() / x.shape[1]
 
 
 class LayerNorm(nn.Module):
@@ -48,6 +60,13 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Features) -> Features:
         """Normalise every pixel of ``x`` (b c h w) over its channels."""
+        weight, bias = self.weight, self.bias
+        if is_channels_last(x) and x.dtype == weight.dtype == torch.float32:
+            # torch's own takes the last axis. In bfloat16 its gradient of the weight is off by percents.
+            pixels = x.permute(0, 2, 3, 1)
+            return torch.native_layer_norm(pixels, weight.shape, weight, bias, self.eps)[0].permute(
+                0, 3, 1, 2
+            )
         x = x - x.mean(dim=1, keepdim=True)
         scale = torch.rsqrt(x.square().mean(dim=1, keepdim=True) + self.eps)
-        return x * scale * self.weight[:, None, None] + self.bias[:, None, None]
+        return multiply(multiply(x, scale), weight[:, None, None]) + bias[:, None, None]

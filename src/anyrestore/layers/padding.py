@@ -18,20 +18,27 @@ def pad_to_multiple(image: Features, multiple: int) -> tuple[Float[Tensor, "b c 
     Returns:
         The padded image, and the (height, width) to hand to :func:`crop_to` afterwards.
     """
-    height, width = image.shape[-2:]
-    for axis, size in ((-2, height), (-1, width)):
-        missing = -size % multiple
-        while missing:  # reflect gives at most size - 1 new pixels
-            step = min(missing, image.shape[axis] - 1)
-            if step == 0:
-                last = image.narrow(axis, image.shape[axis] - 1, 1)
-                shape = list(last.shape)
-                shape[axis] = missing
-                image, missing = torch.cat([image, last.expand(shape)], dim=axis), 0
-                continue
-            pad = (0, step, 0, 0) if axis == -1 else (0, 0, 0, step)
-            image, missing = F.pad(image, pad, mode="reflect"), missing - step
-    return image, (height, width)
+    size = image.shape[-2], image.shape[-1]
+    return pad_columns(_pad(image, -2, multiple), multiple), size
+
+
+def pad_columns(image: Features, multiple: int) -> Float[Tensor, "b c h w2"]:
+    """As :func:`pad_to_multiple`, at the right only."""
+    return _pad(image, -1, multiple)
+
+
+def _pad(image: Tensor, axis: int, multiple: int) -> Tensor:
+    missing = -image.shape[axis] % multiple
+    while missing:  # reflect gives at most size - 1 new pixels
+        step = min(missing, image.shape[axis] - 1)
+        if step == 0:
+            last = image.narrow(axis, image.shape[axis] - 1, 1)
+            shape = list(last.shape)
+            shape[axis] = missing
+            return torch.cat([image, last.expand(shape)], dim=axis)
+        pad = (0, step, 0, 0) if axis == -1 else (0, 0, 0, step)
+        image, missing = F.pad(image, pad, mode="reflect"), missing - step
+    return image
 
 
 def crop_to(image: Features, size: tuple[int, int]) -> Float[Tensor, "b c h2 w2"]:
