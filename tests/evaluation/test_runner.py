@@ -9,6 +9,7 @@ from anyrestore.errors import DataError, ModelError
 from anyrestore.evaluation import BENCHMARKS, PROTOCOLS, evaluate, select
 from anyrestore.evaluation.runner import identity
 from anyrestore.metrics import psnr, ssim_uniform
+from anyrestore.zoo import create_model
 
 PROMPTIR = PROTOCOLS["promptir"]
 
@@ -115,6 +116,26 @@ def test_an_image_that_does_not_fit_is_tiled_and_that_is_stored(root: Path) -> N
     small.full, small.bytes_per_pixel = 0, 1e12  # so much that a look at the free memory already tells
     (score,) = evaluate(small, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
     assert all(image.tile == 64 for image in score.images)
+
+
+@pytest.mark.parametrize("bytes_per_pixel", [1e12, 1.0])
+def test_an_image_that_does_not_fit_stays_whole_where_strips_can_have_it(
+    root: Path, bytes_per_pixel: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = create_model("tiny").eval()
+    (expected,) = evaluate(model, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+
+    def fail(*_: object) -> Tensor:
+        raise MemoryError
+
+    # Either a look at the free memory tells, or the attempt does.
+    monkeypatch.setattr(model, "forward", fail)
+    model.bytes_per_pixel = bytes_per_pixel
+    (score,) = evaluate(model, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+    assert [image.tile for image in score.images] == [None, None]
+    assert score.psnr == pytest.approx(expected.psnr, abs=1e-3)
+    with pytest.raises(MemoryError):
+        evaluate(model, [BENCHMARKS["lolv1"]], root, PROMPTIR, tile="off", progress=False)
 
 
 def test_lpips_is_measured_beside_the_rest(root: Path) -> None:

@@ -1,6 +1,8 @@
 """Names are settled before any work; one bad file does not stop the rest."""
 
+import gc
 import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,7 +178,26 @@ def test_a_full_disk_ends_the_run(folder: Path, tmp_path: Path, monkeypatch: pyt
     assert isinstance(results[0].error, AnyRestoreError)
 
 
-def test_the_sheet_shows_before_and_after(folder: Path, tmp_path: Path) -> None:
+def test_nothing_holds_a_picture_when_its_turn_is_over(folder: Path, tmp_path: Path) -> None:
+    seen = list[weakref.ref[Picture]]()
+
+    def restore(picture: Picture) -> Picture:
+        gc.collect()
+        assert not [ref for ref in seen if ref() is not None]
+        copy = replace(picture)
+        seen.extend((weakref.ref(picture), weakref.ref(copy)))
+        if len(seen) == 4:
+            raise InputError("no", code="memory_limit")
+        return copy
+
+    done = list(run_jobs(plan_jobs([folder], tmp_path / "out"), restore))
+    assert [result.error is None for result in done] == [True, False, True]
+
+
+def test_the_sheet_shows_before_and_after(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "_BAND", 5)  # several, and one that is cut off
     alpha = np.full(PIXELS.shape[:2], 65535, np.uint16)
     grey = Picture(pixels=PIXELS[..., 0].astype(np.uint16) * 257, alpha=alpha)
     for name, picture in (("rgb.png", Picture(pixels=PIXELS)), ("grey.png", grey)):

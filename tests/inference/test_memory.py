@@ -95,6 +95,10 @@ def test_a_model_that_states_nothing_is_thought_large() -> None:
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (
+            RuntimeError("The following operation failed in the TorchScript interpreter.\nstd::bad_alloc"),
+            True,
+        ),
         (RuntimeError("sizes do not match"), False),
         (ValueError("out of memory"), False),
     ],

@@ -13,6 +13,7 @@ from anyrestore.errors import InputError, ModelError, UsageError
 from anyrestore.image import Picture
 from anyrestore.inference import memory
 from anyrestore.inference.restorer import Restorer
+from anyrestore.zoo import create_model
 
 DTYPES = (np.uint8, np.uint16, np.float16, np.float32, np.float64)
 
@@ -298,6 +299,30 @@ def test_random_state_and_gradients_are_left_alone() -> None:
     assert not result.requires_grad
     assert torch.is_grad_enabled()
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["nafnet-tiny", "moce-tiny", "promptir-tiny"])
+def test_a_progress_bar_ends_full(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though layers are computed from their weights alone, and experts are left out."""
+    bars = list[Any]()
+
+    class Bar:
+        disable = False
+
+        def __init__(self, *, total: int, **_: object) -> None:
+            self.total, self.done = total, 0
+            bars.append(self)
+
+        def update(self, steps: int = 1) -> None:
+            self.done += steps
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("anyrestore.inference.restorer.tqdm", Bar)
+    Restorer(create_model(name), device="cpu", tile=32, share="off", progress=True)(torch.rand(3, 48, 32))
+    (bar,) = bars
+    assert bar.done == bar.total > 20
 
 
 def test_a_progress_bar_leaves_no_hooks_behind(capsys: pytest.CaptureFixture[str]) -> None:

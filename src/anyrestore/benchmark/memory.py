@@ -31,11 +31,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anyrestore import zoo
-from anyrestore.inference.memory import is_out_of_memory, keep_freed_memory
+from anyrestore.inference.memory import is_out_of_memory, keep_freed_memory, occupied
 
-__all__ = ["Load", "cuda_peak", "fresh_peak", "load"]
+__all__ = ["Load", "cuda_peak", "forget_peak", "fresh_peak", "load"]
 
-_STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
@@ -140,26 +139,19 @@ def _measure(name: str, what: Load) -> int:
     with torch.inference_mode(), what.cast(torch.device("cpu")):
         F.conv2d(torch.zeros(1, 8, 32, 32), torch.zeros(8, 8, 3, 3))
         _ = torch.zeros(256, 256) @ torch.zeros(256, 256)
-        before = _resident("VmRSS")
+        before = occupied("VmRSS")
         model = load(name, what.seed, channels_last=what.channels_last)
         # Only now: what loading has freed went back to the system and cannot hide a part of the pass.
         keep_freed_memory()
-        if _STATUS.exists():
-            _CLEAR.write_text("5")  # sets VmHWM back to VmRSS
+        forget_peak()
         model(what.image())
-    return _resident("VmHWM") - before
+    return occupied("VmHWM") - before
 
 
-def _resident(which: str) -> int:
-    """Bytes of this process in memory, now (VmRSS) or at most (VmHWM)."""
-    if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith(f"{which}:"):
-                return int(line.split()[1]) * 1024
-    import resource  # noqa: PLC0415 (POSIX only)
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, others KiB
+def forget_peak() -> None:
+    """Set the high-water mark of this process back to what it occupies now, where the kernel can."""
+    if _CLEAR.exists():
+        _CLEAR.write_text("5")
 
 
 if __name__ == "__main__":

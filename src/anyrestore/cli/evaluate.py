@@ -86,7 +86,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         type=tile_side,
         default="auto",
         metavar="auto|off|N",
-        help="tiles where an image would not fit in memory (default), never, or of N pixels a side",
+        help="tiles where an image fits in memory in no exact way (default), never, or of N pixels a side",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="keep everything in this folder, and go on in it"
@@ -172,10 +172,10 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Fill `scores`; returns what else the results say about the run."""
     from anyrestore import provenance  # noqa: PLC0415
+    from anyrestore.backends import load_model  # noqa: PLC0415
     from anyrestore.evaluation import journal, runner, sheets  # noqa: PLC0415
     from anyrestore.evaluation.instruction import instructor_for  # noqa: PLC0415
     from anyrestore.metrics import load_lpips  # noqa: PLC0415
-    from anyrestore.zoo import load_model  # noqa: PLC0415
 
     device = _device(args.device)
     lpips = load_lpips() if args.lpips else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -28,3 +29,12 @@ def quality(text: str) -> int:
 def tile_side(text: str) -> int | str:
     """A number of pixels, or the words "auto" and "off"."""
     return text if text in ("auto", "off") else positive(text)
+
+
+def memory_size(text: str) -> int:
+    """Bytes: a number with K, M, G or T (of 1,024), or without."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"expected a size such as 4G or 800M, got {text!r}")
+    return size

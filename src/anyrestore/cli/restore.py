@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyrestore.cli.options import positive, quality, tile_side
+from anyrestore.cli.options import memory_size, positive, quality, tile_side
 from anyrestore.cli.terminal import complain
 from anyrestore.errors import UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+BACKENDS = ("torch", "compile", "openvino", "onnxruntime")
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -44,17 +45,36 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--weights",
         metavar="FILE",
         type=Path,
-        help="a .safetensors, .pth, .pt or .ckpt file; other people's networks need the extra foreign",
+        help="a .safetensors, .pth, .pt or .ckpt file, or an .onnx file of anyrestore export; other people's "
+        "networks need the extra foreign",
     )
     parser.add_argument(
         "--tile",
         metavar="auto|off|N",
         type=tile_side,
         default="auto",
-        help="cut into tiles if memory needs it, never, or of at most N pixels a side (default: auto)",
+        help="tiles only if nothing exact fits in memory, never, or of at most N pixels (default: auto)",
     )
     parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute (default: auto)")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="torch",
+        help="who computes (default: torch); openvino and onnxruntime need the extra openvino or onnx",
+    )
     parser.add_argument("--threads", metavar="N", type=positive, help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        type=memory_size,
+        help="the most that the process may occupy, e.g. 4G (default: a share of what is free)",
+    )
+    parser.add_argument(
+        "--scratch",
+        metavar="DIR|off",
+        default="auto",
+        help="a folder of a disk for what does not fit in memory (default: the system's for large files)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace results that exist")
     parser.add_argument(
         "--compare", action="store_true", help="also write NAME.compare.png: before and after"
@@ -80,6 +100,9 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         instruction=args.instruction,
         instruction_head=args.instruction_head,
+        backend=args.backend,
+        memory_limit=args.memory,
+        scratch=None if args.scratch == "off" else args.scratch,
         progress=None,
     )
     if restorer.takes_instruction and args.instruction is None:
@@ -94,15 +117,21 @@ def run(args: argparse.Namespace) -> int:
         keep_gps=args.keep_gps,
         quality=args.quality,
         max_pixels=args.max_pixels,
+        scratch=restorer.scratch,
+        memory_limit=args.memory,
     )
     return follow(results, len(jobs), debug=args.debug)
 
 
-def _model(name: str | None, weights: Path | None, tile: int | str) -> str | nn.Module | None:
+def _model(name: str | None, weights: Path | None, tile: int | str) -> str | Path | nn.Module | None:
     """What the two options ask for: a name, a file's network, or nothing in particular."""
-    from anyrestore import zoo  # noqa: PLC0415
+    from anyrestore import backends, zoo  # noqa: PLC0415
     from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG  # noqa: PLC0415
 
+    if weights is not None and backends.is_graph(weights):
+        if name is not None:
+            raise UsageError(f"--weights: {weights} holds its network too; leave out --model")
+        return weights
     if weights is None and (name is None or not zoo.is_file(name)):
         return name
     path = Path(name or "") if weights is None else weights

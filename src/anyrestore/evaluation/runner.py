@@ -23,7 +23,7 @@ from anyrestore.evaluation.journal import Journal
 from anyrestore.evaluation.protocols import Protocol
 from anyrestore.evaluation.scores import ImageScore, Score
 from anyrestore.evaluation.sheets import Sheets
-from anyrestore.inference import memory
+from anyrestore.inference import memory, planning
 from anyrestore.inference.restorer import Restorer
 from anyrestore.layers.padding import crop_to, pad_to_multiple
 from anyrestore.metrics import Lpips
@@ -67,9 +67,10 @@ def evaluate(
         protocol: How to measure.
         limit: Only the first so many images of each benchmark.
         device: Where the model is and the images go. Measuring happens on the CPU.
-        tile: "auto" cuts an image into tiles only where it would not fit in memory, "off" never, a
-            number is the longest side of a tile in pixels. Only modules are tiled. Tiles change scores a
-            little, so each image's score says whether there were some.
+        tile: "auto" takes the image whole where it fits in memory, else in strips where the model can (still
+            the whole image, see `anyrestore.strips`), else in tiles; "off" never anything but whole; a number
+            is the longest side of a tile in pixels. Only modules are tiled. Tiles change scores a little, so
+            each image's score says whether there were some.
         lpips: LPIPS, if it shall be measured too.
         journal: Where scores are kept image by image, and taken from if they are known already.
         sheets: Where restored images go.
@@ -195,7 +196,10 @@ def _restore(
     if restored is None:
         assert isinstance(model, nn.Module)
         assert side is not None
-        restored = Restorer(model, device=device.type, tile=side)(sample.degraded.to(device)).float().cpu()
+        if tile == "auto" and planning.runs_in_strips(model, device):
+            side = None  # in strips it is still the whole image
+        restorer = Restorer(model, device=device.type, tile="off" if side is None else side)
+        restored = restorer(sample.degraded.to(device)).float().cpu()
     seconds = time.perf_counter() - start
     if restored.shape != sample.target.shape:
         raise ModelError(

@@ -11,19 +11,25 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from anyrestore import image
 from anyrestore.errors import AnyRestoreError, InputError, OutputError, UsageError
 from anyrestore.image import Picture, Pixels
+from anyrestore.inference import memory
+from anyrestore.scratch import allocate, release
 
 COMPARE_SUFFIX = ".compare.png"
 _DIVIDER = 4
 """Width, in pixels, of the white line between the two halves of a before/after sheet."""
+_BAND = 64
+"""Rows of a sheet that are made at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +125,8 @@ def run_jobs(
     keep_gps: bool = False,
     quality: int | None = None,
     max_pixels: int | None = None,
+    scratch: Path | None = None,
+    memory_limit: int | None = None,
 ) -> Iterator[Result]:
     """Do the jobs one after another, handing out each result as it comes.
 
@@ -129,31 +137,46 @@ def run_jobs(
         keep_gps: whether the place where a picture was taken stays in its metadata.
         quality: of lossy formats, 1 to 100; None for the format's default.
         max_pixels: the largest picture to accept; None for the default of `image.read`.
+        scratch: a folder of a disk for pictures that would take a good part of the memory; None for nowhere.
+        memory_limit: bytes that the process may occupy; None for no limit but what is free.
 
     Yields:
         A result per job, in order; fewer where the disk is full, the last of which says so.
     """
+
+    def do(job: Job) -> Result:
+        # A function of its own: behind it nothing holds on to its pictures while the next ones are restored.
+        limit = image.MAX_PIXELS if max_pixels is None else max_pixels
+        folder = scratch if _is_large(job.source, limit, memory_limit) else None
+        before = image.read(job.source, keep_gps=keep_gps, max_pixels=limit, scratch=folder)
+        _check_targets(job, overwrite=overwrite)
+        image.check_holds(before, job.target)
+        after = restore(before)
+        _make_folder(job.target.parent)
+        image.write(after, job.target, overwrite=overwrite, quality=quality)
+        if job.sheet is not None:
+            image.write(_sheet(before, after, folder), job.sheet, overwrite=overwrite)
+        height, width = after.pixels.shape[:2]
+        return Result(job=job, seconds=0, width=width, height=height, warnings=after.warnings)
+
     for job in jobs:
         began = time.monotonic()
-        result = Result(job=job, seconds=0)
         try:
-            limit = {} if max_pixels is None else {"max_pixels": max_pixels}
-            before = image.read(job.source, keep_gps=keep_gps, **limit)
-            _check_targets(job, overwrite=overwrite)
-            image.check_holds(before, job.target)
-            after = restore(before)
-            _make_folder(job.target.parent)
-            image.write(after, job.target, overwrite=overwrite, quality=quality)
-            if job.sheet is not None:
-                image.write(_sheet(before, after), job.sheet, overwrite=overwrite)
-            height, width = after.pixels.shape[:2]
-            result = replace(result, width=width, height=height, warnings=after.warnings)
+            result = do(job)
         except (AnyRestoreError, OSError, MemoryError, RuntimeError) as error:
             # RuntimeError: what torch raises for anything at all; it must not end the other files' turn.
-            result = replace(result, error=error)
+            traceback.clear_frames(error.__traceback__)  # the places stay; the pictures in them do not
+            result = Result(job=job, seconds=0, error=error)
         yield replace(result, seconds=time.monotonic() - began)
         if isinstance(result.error, OutputError) and result.error.code == "disk_full":
             return
+
+
+def _is_large(path: Path, max_pixels: int, memory_limit: int | None) -> bool:
+    """Whether a picture, its result and what writing it takes are more than a quarter of the memory."""
+    header = image.read_header(path, max_pixels=max_pixels)
+    size = 4 * header.width * header.height * header.bands * header.bit_depth // 8
+    return size > (memory.default_budget(torch.device("cpu")) if memory_limit is None else memory_limit) // 4
 
 
 def _sources(inputs: Sequence[Path]) -> tuple[list[Path], bool]:
@@ -258,11 +281,20 @@ def _make_folder(folder: Path) -> None:
         ) from None
 
 
-def _sheet(before: Picture, after: Picture) -> Picture:
+def _sheet(before: Picture, after: Picture, scratch: Path | None) -> Picture:
     """Before on the left, after on the right, a thin white line between them; 8 bits, without alpha."""
-    left, right = (_to_eight_bits(picture.pixels) for picture in (before, after))
-    line = np.full((left.shape[0], _DIVIDER, *left.shape[2:]), 255, dtype=np.uint8)
-    return replace(after, pixels=np.concatenate([left, line, right], axis=1), alpha=None, format="png")
+    height, width, *channels = before.pixels.shape
+    shape = (height, 2 * width + _DIVIDER, *channels)
+    sheet = np.empty(shape, np.uint8) if scratch is None else allocate(shape, np.uint8, scratch)
+    # In floats there are a few rows at a time, and in memory too if the pictures are in files.
+    for top in range(0, height, _BAND):
+        rows = slice(top, top + _BAND)
+        sheet[rows, :width] = _to_eight_bits(before.pixels[rows])
+        sheet[rows, width : width + _DIVIDER] = 255
+        sheet[rows, width + _DIVIDER :] = _to_eight_bits(after.pixels[rows])
+        for array in (before.pixels, after.pixels, sheet):
+            release(array, top, top + _BAND)
+    return replace(after, pixels=sheet, alpha=None, format="png")
 
 
 def _to_eight_bits(pixels: Pixels) -> Pixels:

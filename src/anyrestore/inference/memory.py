@@ -76,7 +76,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(
-        phrase in str(error) for phrase in ("can't allocate memory", "out of memory", "bad allocation")
+        phrase in str(error)
+        for phrase in ("can't allocate memory", "out of memory", "bad allocation", "bad_alloc")
     )
 
 
@@ -98,6 +99,27 @@ def keep_freed_memory() -> bool:
     settings = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 256 * MIB))
     accepted = [mallopt(parameter, value) for parameter, value in settings]
     return all(accepted)
+
+
+def resident() -> int:
+    """Bytes of main memory that the process occupies; what the C library only keeps is given back first."""
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(AttributeError, OSError):
+            ctypes.CDLL(None).malloc_trim(0)
+    return occupied("VmRSS")
+
+
+def occupied(which: str) -> int:
+    """Bytes of this process in main memory, now (VmRSS) or at most (VmHWM); beside Linux always at most."""
+    for line in _read(Path("/proc/self/status")).splitlines():
+        if line.startswith(f"{which}:"):
+            return int(line.split()[1]) * 1024
+    try:
+        import resource  # noqa: PLC0415 (POSIX only)
+    except ImportError:
+        return 0
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
 
 
 def _machine(root: Path) -> int | None:

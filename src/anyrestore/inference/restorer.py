@@ -1,8 +1,8 @@
 """`Restorer`: a model, ready to be called with pictures of any kind and size.
 
-Whatever comes in (path, `Picture`, NumPy array, tensor) goes through one routine: plan tiles over the padded
-picture (one tile where it fits in memory), read each tile from the source as float32, run the model, blend,
-and hand finished bands back to where they belong. Only one row of tiles exists in float32 at a time, so that
+Whatever comes in (path, `Picture`, NumPy array, tensor) goes through one routine: choose a way that fits in
+memory (:mod:`anyrestore.inference.planning`), read rows or tiles of the padded picture as float32, run the
+model, and hand finished bands back to where they belong. No more than these bands exists in float32, so that
 beside the picture itself and its result the memory does not grow with the height.
 
 Unusual: attention in these models looks at the whole image, so a tile by itself is not restored as it would
@@ -24,13 +24,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from anyrestore import image, zoo
-from anyrestore.errors import InputError, ModelError, UsageError
+from anyrestore import backends, image, scratch, strips, zoo
+from anyrestore.errors import InputError, ModelError, OutputError, UsageError
 from anyrestore.image import Picture, Pixels
-from anyrestore.inference import memory
+from anyrestore.inference import memory, planning
+from anyrestore.inference.planning import Request, Way
 from anyrestore.inference.tiling import Span, Tile, blend, plan, windows
 from anyrestore.inference.transparency import conceal
-from anyrestore.layers.padding import pad_to_multiple
+from anyrestore.layers.padding import pad_columns, pad_to_multiple
 from anyrestore.text.instructions import Instructions
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -54,8 +55,8 @@ class Restorer:
             too, see :mod:`anyrestore.zoo.foreign`), or a module, which is then moved to the device and put in
             eval mode; None for the zoo's default on `device`.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "mps".
-        tile: "auto" (tiles where the whole picture would not fit in free memory), "off", or the longest side
-            of a tile in pixels.
+        tile: "auto" (the whole picture, exactly, where that can be made to fit in memory; else tiles), "off"
+            (never tiles), or the longest side of a tile in pixels.
         overlap: pixels that neighbouring tiles share; None for an eighth of the tile, 16 to 64.
         threads: CPU threads for torch, for the whole process; None leaves them as they are.
         share: "auto" computes the model's condition once for all tiles of a picture, where the model can;
@@ -63,13 +64,22 @@ class Restorer:
         instruction: what to do, in words, for a model that takes instructions, for example "it is too dark".
         instruction_head: the file of the text head that the model was trained with; None for the one that
             ships.
+        memory_limit: bytes that the process may occupy on a CPU, the pictures that are in it included; on a
+            GPU, bytes that the model may take there. None leaves it at a share of what is free. A picture
+            for which it is too little is refused.
+        scratch: a folder of a disk where intermediate maps may lie that do not fit in memory; "auto" is the
+            system's folder for large temporary files; None is nowhere.
+        backend: who computes: "torch", "compile", "openvino" or "onnxruntime", see
+            :mod:`anyrestore.backends`; a file of `anyrestore export` (.onnx) is run by ONNX Runtime unless
+            "openvino" is asked for.
         progress: True for a progress bar on stderr for what takes more than a second, None for one where
             stderr is a terminal, False for none.
 
     Raises:
         UsageError: an option is out of its range, the device is not there, or the model takes no instruction.
-        ModelError: the model is not known or its weights cannot be used, or the sentence encoder is not
-            installed (code `no_encoder`).
+        ModelError: the model is not known or its weights cannot be used, the sentence encoder is not
+            installed (code `no_encoder`), nor the backend (`no_backend`), or the backend cannot hold the
+            model (`cannot_export`).
 
     Attributes:
         understood: the probability of every task in the instruction, the likeliest first; empty without one.
@@ -86,6 +96,9 @@ class Restorer:
         share: str = "auto",
         instruction: str | None = None,
         instruction_head: Path | None = None,
+        memory_limit: int | None = None,
+        scratch: str | Path | None = "auto",
+        backend: str = "torch",
         progress: bool | None = False,
     ) -> None:
         if tile not in ("auto", "off") if isinstance(tile, str) else tile < 1:
@@ -94,6 +107,8 @@ class Restorer:
             raise UsageError(f"overlap: expected at least 0 pixels, got {overlap}")
         if share not in ("auto", "off"):
             raise UsageError(f'share: expected "auto" or "off", got {share!r}')
+        if memory_limit is not None and memory_limit < 1:
+            raise UsageError(f"memory_limit: expected at least 1 byte, got {memory_limit}")
         if threads is not None:
             if threads < 1:
                 raise UsageError(f"threads: expected at least 1, got {threads}")
@@ -102,13 +117,15 @@ class Restorer:
         self.tile = tile
         self.overlap = overlap
         self.share = share
+        self.memory_limit = memory_limit
+        self.scratch = planning.default_scratch() if scratch == "auto" else _folder(scratch)
         self.progress = progress
         if self.device.type == "cpu":
             memory.keep_freed_memory()
         if model is None:
             model = zoo.default_model(self.device.type)
-        module = model if isinstance(model, nn.Module) else zoo.load_model(model)
-        self.model = module.to(self.device).eval()
+        module = model if isinstance(model, nn.Module) else backends.load_model(model, backend)
+        self.model = backends.prepare(module.to(self.device).eval(), backend, self.device)
         self.size_multiple = int(getattr(module, "size_multiple", 1))
         self.understood = dict[str, float]()
         self._instruction = None if instruction is None else self._listen(instruction, instruction_head)
@@ -195,20 +212,40 @@ class Restorer:
 
     def _pixels(self, pixels: Pixels, alpha: Pixels | None) -> Pixels:
         """Restore H x W x 3 or H x W; what alpha hides neither bleeds into the rest nor is changed."""
-        source = pixels if alpha is None else conceal(pixels, alpha)
-        result = np.empty(pixels.shape, pixels.dtype)
+        in_file = scratch.is_backed(pixels)
+        # Of a picture in a file only rows are ever in memory, and what alpha hides is filled row by row too.
+        source = pixels if alpha is None or in_file else conceal(pixels, alpha)
+        hidden = alpha
+        if in_file and self.scratch is not None:
+            result = scratch.allocate(pixels.shape, pixels.dtype, self.scratch)
+        else:
+            result = np.empty(pixels.shape, pixels.dtype)
+
+        def release(rows: Span | slice) -> None:
+            for array in (source, hidden, result) if in_file else ():
+                if array is not None:
+                    scratch.release(array, rows.start, rows.stop)
 
         def read(rows: Span, columns: Span) -> Tensor:
-            return image.to_tensor(source[rows.start : rows.stop, columns.start : columns.stop])
+            part = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+            found = source[part]
+            if in_file and hidden is not None:
+                found = conceal(found, hidden[part])
+            tensor = image.to_tensor(found)
+            release(rows)
+            return tensor
 
         def write(top: int, band: Tensor) -> None:
             rows = slice(top, top + band.shape[-2])
             result[rows] = image.from_tensor(band, like=source[rows])
+            if hidden is not None:
+                unseen = hidden[rows] == 0
+                result[rows][unseen] = pixels[rows][unseen]
+            release(rows)
 
-        self._restore(pixels.shape[0], pixels.shape[1], 1, read, write)
-        if alpha is not None:
-            hidden = alpha == 0
-            result[hidden] = pixels[hidden]
+        height, width = pixels.shape[:2]
+        expected = 0 if scratch.is_backed(result) else result.nbytes
+        self._restore(height, width, 1, read, write, result_bytes=expected)
         return result
 
     def _tensor(self, tensor: Tensor) -> Tensor:
@@ -231,7 +268,7 @@ class Restorer:
         result = torch.empty_like(batch, memory_format=torch.contiguous_format, requires_grad=False)
         count, _, height, width = batch.shape
         # A batch goes through at once where it fits; the condition shared by tiles belongs to one picture.
-        step = count if self._side(height * count, width) is None else 1
+        step = count if self._fits_at_once(height, width, count, result.nbytes) else 1
         for first in range(0, count, step):
             items = slice(first, first + step)
 
@@ -241,57 +278,116 @@ class Restorer:
             def write(top: int, band: Tensor, items: slice = items) -> None:
                 result[items, :, top : top + band.shape[-2]] = band.to(result)
 
-            self._restore(height, width, step, read, write)
+            self._restore(height, width, step, read, write, result_bytes=result[items].nbytes)
         return result if tensor.ndim == 4 else result[0]
 
-    def _side(self, height: int, width: int) -> int | None:
-        """The longest side of a tile, None for the whole picture."""
-        if self.tile == "off":
-            return None
-        if isinstance(self.tile, str):
-            return memory.choose_tile(height, width, self.model, self.device)
-        return self.tile if max(height, width) > self.tile else None
+    def _fits_at_once(self, height: int, width: int, count: int, result_bytes: int) -> bool:
+        """Whether so many pictures go through the model together."""
+        if count == 1:
+            return True
+        request = dataclasses.replace(self._request(height, width, result_bytes=result_bytes), batch=count)
+        return planning.goes_at_once(self.model, request, self.device)
 
-    def _restore(self, height: int, width: int, batch: int, read: _Read, write: _Write) -> None:
-        """Run the model over a picture, with ever smaller tiles while memory runs out.
+    def _request(self, height: int, width: int, *, result_bytes: int = 0) -> Request:
+        multiple = self.size_multiple
+        budget = self.memory_limit
+        if budget is not None and self.device.type == "cpu":
+            budget -= memory.resident() + result_bytes
+        return Request(
+            height=-(-height // multiple) * multiple,
+            width=-(-width // multiple) * multiple,
+            tile=self.tile,
+            budget=budget,
+            scratch=self.scratch,
+        )
+
+    def _restore(
+        self, height: int, width: int, batch: int, read: _Read, write: _Write, *, result_bytes: int = 0
+    ) -> None:
+        """Run the model over a picture, the best way that fits, in ever smaller tiles while memory runs out.
 
         Args:
             height: rows of the picture.
             width: columns of the picture.
             batch: pictures that are read at once.
             read: gives the float32 tensor (batch, 3, rows, columns) of a rectangle inside the picture.
-            write: takes a finished band (batch, 3, rows, width) and its first row.
+            write: takes a finished band (batch, 3, rows, width) and its first row; from several threads.
+            result_bytes: that will be taken as bands are written.
         """
-        multiple = self.size_multiple
-        padded = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
-        side = self._side(height * batch, width)
+        request = dataclasses.replace(self._request(height, width, result_bytes=result_bytes), batch=batch)
+        ways = planning.plan_ways(self.model, request, self.device)
         while True:
-            tiles = plan(*padded, max(padded) if side is None else side, self._overlap(side), multiple)
-            used = max(tiles[0].rows.size, tiles[0].columns.size)
+            way = ways.pop(0)
             try:
-                self._run(tiles, (height, width), read, write)
+                if way.kind == "strips":
+                    self._run_strips(way, (height, width), request, read, write)
+                else:
+                    self._run_tiles(way.tile, (height, width), request, read, write)
             except (MemoryError, RuntimeError) as error:
                 if not memory.is_out_of_memory(error):
                     raise
-                if self.tile == "off" or used // 2 < max(multiple, memory.SMALLEST_TILE):
-                    advice = (
-                        "leave tiling on"
-                        if self.tile == "off"
-                        else "close other programs or use a smaller model"
-                    )
-                    raise InputError(
-                        f"memory ran out for a tile of {used} pixels; {advice}", code="out_of_memory"
-                    ) from None
+            except OutputError:
+                if not (way.in_files and ways):  # the disk has filled up meanwhile
+                    raise
             else:
                 return
             # Here, outside the handler, the failed attempt's tensors are no longer held by its traceback.
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-            side = used // 2
+            if not ways:
+                ways.append(self._smaller(way, request))
 
-    def _run(self, tiles: list[Tile], size: tuple[int, int], read: _Read, write: _Write) -> None:
-        """One attempt with one plan."""
+    def _smaller(self, way: Way, request: Request) -> Way:
+        """Tiles of half the size of those for which memory ran out."""
+        largest = max(request.height, request.width)
+        used = largest if way.tile is None else min(largest, way.tile)
+        if self.tile == "off" or used // 2 < max(self.size_multiple, memory.SMALLEST_TILE):
+            advice = (
+                "leave tiling on" if self.tile == "off" else "close other programs or use a smaller model"
+            )
+            raise InputError(f"memory ran out for a tile of {used} pixels; {advice}", code="out_of_memory")
+        return Way(kind="tiles", bytes=0, tile=used // 2)
+
+    def _run_strips(
+        self, way: Way, size: tuple[int, int], request: Request, read: _Read, write: _Write
+    ) -> None:
+        """The whole picture exactly, a few rows at a time."""
         height, width = size
+        every = Span(start=0, stop=width)
+        # The padding below is made of the last rows; as many of them as hold a multiple and what is over.
+        above = max((height // self.size_multiple - 1) * self.size_multiple, 0)
+        end = pad_to_multiple(read(Span(start=above, stop=height), every), self.size_multiple)[0]
+
+        def rows(first: int, last: int) -> Tensor:
+            parts = list[Tensor]()
+            if first < above:
+                inside = read(Span(start=first, stop=min(last, above)), every)
+                parts.append(pad_columns(inside, self.size_multiple))
+            if last > above:
+                parts.append(end[:, :, max(first - above, 0) : last - above])
+            return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+        def finish(top: int, band: Tensor) -> None:
+            if top < height:
+                write(top, _finite(band)[:, :, : height - top, :width])
+
+        def allocate(level: int, shape: tuple[int, int, int]) -> strips.Field:
+            if level in way.in_files and self.scratch is not None:
+                return strips.in_file(shape, self.scratch)
+            return strips.in_memory(shape)
+
+        with self._bar(strips.count_steps(self.model)) as advance:
+            strips.restore(
+                self.model, request.height, request.width, rows, finish, allocate=allocate, advance=advance
+            )
+
+    def _run_tiles(
+        self, side: int | None, size: tuple[int, int], request: Request, read: _Read, write: _Write
+    ) -> None:
+        """In tiles of at most a side, or at once."""
+        height, width = size
+        longest = max(request.height, request.width) if side is None else side
+        tiles = plan(request.height, request.width, longest, self._overlap(side), self.size_multiple)
 
         def load(tile: Tile) -> Tensor:
             # Tiles are planned over the padded picture; the padding is made here, at its right and bottom.
@@ -305,7 +401,7 @@ class Restorer:
             padded = (tiles[-1].rows.stop, tiles[-1].columns.stop)
             side = min(SHARE_SIDE, tiles[0].rows.size, tiles[0].columns.size)
             sample = windows(*padded, side, SHARE_PER_AXIS, self.size_multiple)
-        with torch.inference_mode(), self._bar(len(tiles) + len(sample)):
+        with torch.inference_mode(), self._following(len(tiles) + len(sample)):
             told = {} if self._instruction is None else {"instruction": self._instruction}
             condition = self._instruction if share is None else share((load(t) for t in sample), **told)
 
@@ -313,12 +409,7 @@ class Restorer:
                 return self.model(load(tile)) if condition is None else self.model(load(tile), condition)
 
             for top, band in blend(tiles, map(run, tiles)):
-                if not bool(band.isfinite().all()):
-                    raise ModelError(
-                        "the model's result is not finite; its weights are damaged or do not fit the picture",
-                        code="non_finite",
-                    )
-                write(top, band[:, :, : height - top, :width])
+                write(top, _finite(band)[:, :, : height - top, :width])
 
     def _overlap(self, side: int | None) -> int:
         if self.overlap is not None:
@@ -326,33 +417,95 @@ class Restorer:
         return 0 if side is None else min(max(side // 8, 16), 64)
 
     @contextmanager
-    def _bar(self, passes: int) -> Generator[None]:
-        """A progress bar that moves with every layer of the model, over so many passes through it."""
+    def _following(self, passes: int) -> Generator[None]:
+        """A progress bar that moves with every block of the model, over so many passes through it.
+
+        Blocks and not their layers: many a convolution is computed from its weights alone, and is never
+        called. What is not called in a pass is made up for at its end.
+        """
+        blocks = [block for block in self.model.modules() if block is not self.model and _has_parts(block)]
+        with self._bar((len(blocks) + 1) * passes) as advance:
+            heard = 0
+
+            def hear(*_: object) -> None:
+                nonlocal heard
+                heard += 1
+                advance(1)
+
+            def end(*_: object) -> None:
+                nonlocal heard
+                advance(max(len(blocks) + 1 - heard, 0))
+                heard = 0
+
+            hooks = [] if self.progress is False else [self.model.register_forward_hook(end)]
+            hooks += [block.register_forward_hook(hear) for block in blocks if hooks]
+            try:
+                yield
+            finally:
+                for hook in hooks:
+                    hook.remove()
+
+    @contextmanager
+    def _bar(self, total: int) -> Generator[Callable[..., None]]:
+        """A progress bar of so many steps; what is given moves it by one, or by a number of them."""
         if self.progress is False:
-            yield
+            yield _nothing
             return
-        leaves = [module for module in self.model.modules() if not any(True for _ in module.children())]
-        disable = (
-            None if self.progress is None else False
-        )  # None: tqdm decides by whether stderr is a terminal
         bar: tqdm[Any] = tqdm(
-            total=len(leaves) * passes,
+            total=total,
             delay=1,
             leave=False,
-            disable=disable,
+            # None: tqdm decides by whether stderr is a terminal.
+            disable=None if self.progress is None else False,
             bar_format="{percentage:3.0f}% |{bar:40}| {elapsed} < {remaining}",
         )
 
-        def advance(*_: object) -> None:
-            bar.update()
+        def advance(steps: int = 1) -> None:
+            bar.update(steps)
 
-        hooks = [] if bar.disable else [leaf.register_forward_hook(advance) for leaf in leaves]
         try:
-            yield
+            yield _nothing if bar.disable else advance
         finally:
-            for hook in hooks:
-                hook.remove()
             bar.close()
+
+
+def _nothing(_steps: int = 1) -> None:
+    """What moves a bar that is not there."""
+
+
+def _has_parts(module: nn.Module) -> bool:
+    """Whether a module is called and has others in it; a list of modules is not called."""
+    return not isinstance(module, (nn.ModuleList, nn.ModuleDict)) and any(True for _ in module.children())
+
+
+def _folder(path: str | Path | None) -> Path | None:
+    """A folder that was named, if one was.
+
+    Raises:
+        UsageError: it is not there, or the system cannot do with it what it is for.
+    """
+    if path is None:
+        return None
+    if not scratch.SUPPORTED:
+        raise UsageError("scratch: this system cannot keep maps in files; leave it out")
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UsageError(f"scratch: expected a folder, {folder} is none; make it first, or name another")
+    return folder
+
+
+def _finite(band: Tensor) -> Tensor:
+    """The band itself.
+
+    Raises:
+        ModelError: a value of it is not finite (code `non_finite`).
+    """
+    if not bool(band.isfinite().all()):
+        raise ModelError(
+            "the model's result is not finite; its weights are damaged or do not fit the picture",
+            code="non_finite",
+        )
+    return band
 
 
 def choose_device(name: str) -> torch.device:

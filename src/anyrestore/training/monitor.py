@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from anyrestore import image
+from anyrestore.errors import OutputError
 from anyrestore.storage import store_bytes
 
 LOG, SCORES, SPEED = "log", "scores", "speed"
@@ -97,7 +98,7 @@ class Journal:
     def _try(self, write: Callable[[], None]) -> None:
         try:
             write()
-        except (OSError, image.OutputError) as error:
+        except (OSError, OutputError) as error:
             if not self.failed:
                 self.tell(f"the logs in {self.folder} cannot be written ({error}); training goes on")
             self.failed = True
