@@ -22,6 +22,7 @@ _COST_MORE = """\
 Models are timed in rounds, one pass of each in an order drawn anew, and a float32 matrix product and a memory
 copy with them; docs/cost.md says what each column is. Ctrl-C ends it and prints what was measured.
 """
+_BACKENDS = "torch, torch.compile, OpenVINO and ONNX Runtime: start, time, memory"
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -32,6 +33,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_tiles(whats)
     _add_data(whats)
     _add_cost(whats)
+    _add_backends(whats)
     return parser
 
 
@@ -127,6 +129,25 @@ def _add_cost(whats: Subparsers) -> None:
     cost.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def _add_backends(whats: Subparsers) -> None:
+    backends = whats.add_parser("backends", help=_BACKENDS, description=f"{_BACKENDS}; on the CPU.")
+    backends.add_argument("models", nargs="*", metavar="MODEL", help="models (default: the default)")
+    backends.add_argument(
+        "--backend",
+        default="torch,openvino,onnxruntime",
+        metavar="NAME[,NAME]",
+        help="which; compile takes minutes to start (default: torch,openvino,onnxruntime)",
+    )
+    backends.add_argument(
+        "--size", type=_sizes, default=[256], metavar="PX[,PX]", help="sides of the square pictures (256)"
+    )
+    backends.add_argument("--threads", type=positive, metavar="N", help="CPU threads (torch's default)")
+    backends.add_argument(
+        "--seconds", type=float, default=6.0, metavar="S", help="for the passes of each at a size, about (6)"
+    )
+    backends.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def _sizes(text: str) -> list[int]:
     """Whole numbers of at least 1, separated by commas."""
     return [positive(size) for size in text.split(",")]
@@ -134,7 +155,8 @@ def _sizes(text: str) -> list[int]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print a table."""
-    return {"tiles": _run_tiles, "data": _run_data, "cost": _run_cost}[args.what](args)
+    runs = {"tiles": _run_tiles, "data": _run_data, "cost": _run_cost, "backends": _run_backends}
+    return runs[args.what](args)
 
 
 def _run_tiles(args: argparse.Namespace) -> int:
@@ -231,6 +253,32 @@ def _run_cost(args: argparse.Namespace) -> int:
             _progress("")
         if survey.rows:
             _report_cost(survey, args)
+    return terminal.OK
+
+
+def _run_backends(args: argparse.Namespace) -> int:
+    from anyrestore import zoo  # noqa: PLC0415
+    from anyrestore.backends import BACKENDS  # noqa: PLC0415
+    from anyrestore.benchmark.backends import as_table, measure_backends  # noqa: PLC0415
+    from anyrestore.errors import UsageError  # noqa: PLC0415
+
+    names = args.backend.split(",")
+    if not set(names) <= set(BACKENDS) or len(set(names)) < len(names):
+        raise UsageError(f"--backend: expected some of {', '.join(BACKENDS)}, each once, got {args.backend}")
+    if not args.seconds > 0:
+        raise UsageError(f"--seconds: expected more than 0, got {args.seconds}")
+    rows = measure_backends(
+        args.models or [zoo.default_model()],
+        names,
+        args.size,
+        threads=args.threads,
+        seconds=args.seconds,
+        say=_progress if sys.stderr.isatty() else lambda _: None,
+    )
+    if sys.stderr.isatty():
+        _progress("")
+    for line in as_table(rows).splitlines():
+        terminal.say(line)
     return terminal.OK
 
 

@@ -29,6 +29,7 @@ from anyrestore.cli import (
     degrade,
     evaluate,
     explain,
+    export,
     models,
     report,
     restore,
@@ -38,7 +39,21 @@ from anyrestore.cli import (
 from anyrestore.cli.terminal import complain, describe, exit_code
 from anyrestore.errors import AnyRestoreError
 
-VERBS = (restore, degrade, models, convert, evaluate, compare, report, explain, data, train, study, bench)
+VERBS = (
+    restore,
+    degrade,
+    models,
+    convert,
+    evaluate,
+    compare,
+    report,
+    explain,
+    export,
+    data,
+    train,
+    study,
+    bench,
+)
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
 PIPE_CLOSED = 141
