@@ -41,11 +41,12 @@ def run(args: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415
 
     from anyrestore import image  # noqa: PLC0415
+    from anyrestore.batch.jobs import check_places, plan_jobs  # noqa: PLC0415
+    from anyrestore.batch.running import run_jobs  # noqa: PLC0415
     from anyrestore.cli.follow import follow  # noqa: PLC0415
     from anyrestore.data.crops import covering_crop, draw  # noqa: PLC0415
     from anyrestore.data.images import list_pictures, load_pictures  # noqa: PLC0415
     from anyrestore.degradations import compose  # noqa: PLC0415
-    from anyrestore.inference import jobs as batch  # noqa: PLC0415
 
     recipe = compose.parse_recipe(args.recipe)
     layers = list_pictures(args.streaks) if args.streaks is not None else []
@@ -62,6 +63,6 @@ def run(args: argparse.Namespace) -> int:
             degraded = compose.degrade(clean, recipe, generator, streaks=streaks)
         return dataclasses.replace(picture, pixels=image.from_tensor(degraded, like=picture.pixels))
 
-    jobs = batch.plan_jobs([Path(args.input)], args.output)
-    batch.check_places(jobs)
-    return follow(batch.run_jobs(jobs, degrade, overwrite=args.overwrite), len(jobs), debug=args.debug)
+    jobs = plan_jobs([Path(args.input)], args.output)
+    check_places(jobs)
+    return follow(run_jobs(jobs, degrade, overwrite=args.overwrite), len(jobs), debug=args.debug)

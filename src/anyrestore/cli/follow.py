@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
+from anyrestore.batch.running import Result
 from anyrestore.cli import terminal
 from anyrestore.errors import OutputError, UsageError
-from anyrestore.inference.jobs import Result
 
 
 def follow(results: Iterable[Result], expected: int, *, debug: bool) -> int:

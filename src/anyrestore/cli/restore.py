@@ -87,12 +87,13 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Restore; one line per picture on stdout, one sentence per failure on stderr."""
+    from anyrestore.batch.jobs import check_places, plan_jobs  # noqa: PLC0415
+    from anyrestore.batch.running import run_jobs  # noqa: PLC0415
     from anyrestore.cli.follow import follow  # noqa: PLC0415
-    from anyrestore.inference import jobs as batch  # noqa: PLC0415
     from anyrestore.inference.restorer import Restorer  # noqa: PLC0415
 
-    jobs = batch.plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
-    batch.check_places(jobs)
+    jobs = plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
+    check_places(jobs)
     restorer = Restorer(
         _model(args.model, args.weights, args.tile),
         device=args.device,
@@ -110,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     if restorer.understood:
         heard = ", ".join(f"{task} {share:.0%}" for task, share in restorer.understood.items() if share > 0.1)
         complain(f"understood: {heard}")
-    results = batch.run_jobs(
+    results = run_jobs(
         jobs,
         restorer,
         overwrite=args.overwrite,

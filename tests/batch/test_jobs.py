@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from anyrestore import image
+from anyrestore.batch import running
+from anyrestore.batch.jobs import Job, check_places, plan_jobs
+from anyrestore.batch.running import run_jobs
 from anyrestore.errors import AnyRestoreError, InputError, OutputError, UsageError
 from anyrestore.image import Picture
-from anyrestore.inference import jobs as batch
-from anyrestore.inference.jobs import check_places, plan_jobs, run_jobs
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
 
@@ -35,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return source
 
 
-def names(jobs: list[batch.Job]) -> list[tuple[str, str]]:
+def names(jobs: list[Job]) -> list[tuple[str, str]]:
     return [(job.source.name, str(job.target)) for job in jobs]
 
 
@@ -197,7 +198,7 @@ def test_nothing_holds_a_picture_when_its_turn_is_over(folder: Path, tmp_path: P
 def test_the_sheet_shows_before_and_after(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "_BAND", 5)  # several, and one that is cut off
+    monkeypatch.setattr(running, "_BAND", 5)  # several, and one that is cut off
     alpha = np.full(PIXELS.shape[:2], 65535, np.uint16)
     grey = Picture(pixels=PIXELS[..., 0].astype(np.uint16) * 257, alpha=alpha)
     for name, picture in (("rgb.png", Picture(pixels=PIXELS)), ("grey.png", grey)):

@@ -1,0 +1,1 @@
+"""Many files: which becomes which, and the doing of it."""
