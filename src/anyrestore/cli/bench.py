@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyrestore.cli import terminal
-from anyrestore.cli.options import positive
+from anyrestore.cli.options import memory_size, positive
 
 if TYPE_CHECKING:
     from anyrestore.benchmark.feeding import Feeding
@@ -23,6 +23,7 @@ Models are timed in rounds, one pass of each in an order drawn anew, and a float
 copy with them; docs/cost.md says what each column is. Ctrl-C ends it and prints what was measured.
 """
 _BACKENDS = "torch, torch.compile, OpenVINO and ONNX Runtime: start, time, memory"
+_WHOLE = "whole pictures, from file to file: the way each goes, seconds, peak memory against the limit"
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -34,6 +35,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_data(whats)
     _add_cost(whats)
     _add_backends(whats)
+    _add_whole(whats)
     return parser
 
 
@@ -148,6 +150,52 @@ def _add_backends(whats: Subparsers) -> None:
     backends.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def _add_whole(whats: Subparsers) -> None:
+    whole = whats.add_parser("whole", help=_WHOLE, description=f"{_WHOLE}; on the CPU.")
+    whole.add_argument("inputs", nargs="*", type=Path, metavar="IN", help="pictures")
+    whole.add_argument(
+        "--model", action="append", metavar="NAME", help="a model; repeatable (default: the default)"
+    )
+    whole.add_argument(
+        "--megapixels",
+        type=_megapixels,
+        default=[],
+        metavar="MP[,MP]",
+        help="make pictures of these sizes (default, without IN: 0.5,3)",
+    )
+    whole.add_argument(
+        "--limit",
+        type=_limits,
+        default=[None],
+        metavar="SIZE[,SIZE]",
+        help="what the process may occupy, e.g. 600M,4G, or none (default: none)",
+    )
+    whole.add_argument(
+        "--scratch", default="auto", metavar="DIR|off", help="where maps may lie that do not fit (auto)"
+    )
+    whole.add_argument("--threads", type=positive, metavar="N", help="CPU threads (torch's default)")
+    whole.add_argument(
+        "--plain", action="store_true", help="also by the plain forward: seconds, memory, difference"
+    )
+    whole.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _megapixels(text: str) -> list[float]:
+    """Positive numbers, separated by commas."""
+    try:
+        sizes = [float(size) for size in text.split(",")]
+    except ValueError:
+        sizes = [0.0]
+    if not all(0 < size <= 1000 for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected numbers above 0, 1000 at the most, got {text!r}")
+    return sizes
+
+
+def _limits(text: str) -> list[int | None]:
+    """Sizes of memory, or "none", separated by commas."""
+    return [None if one == "none" else memory_size(one) for one in text.split(",")]
+
+
 def _sizes(text: str) -> list[int]:
     """Whole numbers of at least 1, separated by commas."""
     return [positive(size) for size in text.split(",")]
@@ -155,7 +203,13 @@ def _sizes(text: str) -> list[int]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print a table."""
-    runs = {"tiles": _run_tiles, "data": _run_data, "cost": _run_cost, "backends": _run_backends}
+    runs = {
+        "tiles": _run_tiles,
+        "data": _run_data,
+        "cost": _run_cost,
+        "backends": _run_backends,
+        "whole": _run_whole,
+    }
     return runs[args.what](args)
 
 
@@ -280,6 +334,27 @@ def _run_backends(args: argparse.Namespace) -> int:
     for line in as_table(rows).splitlines():
         terminal.say(line)
     return terminal.OK
+
+
+def _run_whole(args: argparse.Namespace) -> int:
+    from anyrestore import zoo  # noqa: PLC0415
+    from anyrestore.benchmark.whole import as_table, measure_whole  # noqa: PLC0415
+
+    rows = measure_whole(
+        args.model or [zoo.default_model()],
+        args.inputs,
+        args.megapixels or ([] if args.inputs else [0.5, 3.0]),
+        args.limit,
+        scratch=args.scratch,
+        threads=args.threads,
+        plain=args.plain,
+        say=_progress if sys.stderr.isatty() else lambda _: None,
+    )
+    if sys.stderr.isatty():
+        _progress("")
+    for line in as_table(rows).splitlines():
+        terminal.say(line)
+    return terminal.OK if all(row.kept and row.way != "failed" for row in rows) else terminal.SOME_FAILED
 
 
 def _progress(line: str) -> None:

@@ -83,6 +83,7 @@ class Restorer:
 
     Attributes:
         understood: the probability of every task in the instruction, the likeliest first; empty without one.
+        way: how the last picture went through the model; None before the first.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Restorer:
         self.model = backends.prepare(module.to(self.device).eval(), backend, self.device)
         self.size_multiple = int(getattr(module, "size_multiple", 1))
         self.understood = dict[str, float]()
+        self.way: Way | None = None
         self._instruction = None if instruction is None else self._listen(instruction, instruction_head)
 
     @property
@@ -330,6 +332,7 @@ class Restorer:
                 if not (way.in_files and ways):  # the disk has filled up meanwhile
                     raise
             else:
+                self.way = way
                 return
             # Here, outside the handler, the failed attempt's tensors are no longer held by its traceback.
             if self.device.type == "cuda":
