@@ -1,4 +1,4 @@
-"""Whole pictures, treated as `anyrestore restore` does: the way each goes, its time, its memory and its limit.
+"""Whole pictures, as `anyrestore restore` treats them: the way each goes, its time, its memory, its limit.
 
 Every figure comes from a fresh child process that reads a picture's file, restores it and writes the result.
 "Peak" is the most that this process has ever occupied, the interpreter and its libraries included: that is
