@@ -66,6 +66,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Modes see the thread that they are in, and nothing inside of TorchScript."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    monkeypatch.setattr(kernels, "fast_begin", sweeps.begin)
     monkeypatch.setattr(kernels, "fast_sweep", sweeps.sweep)
     yield
     torch.set_num_threads(before)

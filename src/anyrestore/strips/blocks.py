@@ -79,7 +79,7 @@ def pass_block(field: Field, block: TransformerBlock, gang: Gang) -> None:
             adapted, "ffn", _factors(field, adapted, norm, gang)
         )
     branch = Branch.of(norm, to_branches, feedforward.depthwise.weight)
-    add_gated(field, branch, matrix(feedforward.to_out).t().contiguous(), gang)
+    add_gated(field, branch, matrix(feedforward.to_out).t(), gang)
 
 
 def _attend(
@@ -94,7 +94,7 @@ def _attend(
     spread = cast("Tensor", torch.block_diag(*weights.unbind()))  # pyright: ignore[reportUnknownMemberType]
     mixed = spread.t() @ matrix(attention.to_out).t()
     of_v = Branch.of(norm, to_qkv[2 * channels :], depthwise[2 * channels :])
-    add_linear(field, of_v, mixed.contiguous(), gang)
+    add_linear(field, of_v, mixed, gang)
 
 
 def _update(block: CEABlock, name: str, factors: Factors) -> Tensor:

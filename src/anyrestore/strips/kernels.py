@@ -7,8 +7,9 @@ convolution runs on it at several times its speed on channels-first maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ from anyrestore.layers.norm import BiasFreeLayerNorm, LayerNorm
 from anyrestore.strips.crew import Crew
 from anyrestore.strips.field import Field
 from anyrestore.strips.footprint import RELEASED
-from anyrestore.strips.sweeps import Kind, fast_sweep, project, standardise
+from anyrestore.strips.sweeps import Kind, fast_begin, fast_sweep, standardise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Branch:
     def of(cls, norm: nn.Module, pointwise: Float[Tensor, "d c"], depthwise: Tensor) -> Branch:
         """For the weight of the pointwise layer (d c) as it stands behind the norm."""
         bias = pointwise @ norm.bias if isinstance(norm, LayerNorm) else pointwise.new_empty(0)
-        weight = (pointwise * cast("Tensor", norm.weight)).t().contiguous()
+        weight = (pointwise * cast("Tensor", norm.weight)).t()
         return cls(norm=norm, weight=weight, bias=bias, depthwise=depthwise)
 
 
@@ -86,15 +87,12 @@ def accumulate(
     Summed over all pixels; in float64 from strip to strip, as there may be many millions.
     """
     channels = branch.depthwise.shape[0]
-    width = channels // 2 // heads
-
-    def make() -> tuple[Tensor, Tensor]:
-        zeros = torch.zeros(heads, width, width, dtype=torch.float64, device=field.values.device)
-        return zeros, zeros.new_zeros(channels)
-
-    parts = _divide(field, branch, gang, Kind.SIMILARITY, out=branch.weight.new_empty(0), make=make)
-    products, squares = zip(*parts, strict=True)
-    return torch.stack(products).sum(dim=0), torch.stack(squares).sum(dim=0)
+    width, count = channels // 2 // heads, len(gang.crew.sections(field.height))
+    zeros = partial(torch.zeros, dtype=torch.float64, device=field.values.device)
+    products, squares = zeros(count, heads, width, width), zeros(count, channels)
+    nothing = branch.weight.new_empty(0)
+    _divide(field, branch, gang, Kind.SIMILARITY, out=nothing, sums=(products.unbind(), squares.unbind()))
+    return products.sum(dim=0), squares.sum(dim=0)
 
 
 def add_linear(field: Field, branch: Branch, out: Float[Tensor, "d c"], gang: Gang) -> None:
@@ -107,10 +105,6 @@ def add_gated(field: Field, branch: Branch, out: Float[Tensor, "e c"], gang: Gan
     _divide(field, branch, gang, Kind.GATE, out=out)
 
 
-def _nothing() -> tuple[Tensor, Tensor]:
-    return torch.empty(0), torch.empty(0)
-
-
 def _divide(
     field: Field,
     branch: Branch,
@@ -118,52 +112,39 @@ def _divide(
     kind: Kind,
     *,
     out: Tensor,
-    make: Callable[[], tuple[Tensor, Tensor]] = _nothing,
-) -> list[tuple[Tensor, Tensor]]:
+    sums: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None,
+) -> None:
     """Let a crew sweep a map; rows beside a seam between two sections are kept as they were."""
     sections = gang.crew.sections(field.height)
-    seams = {first: field.rows(first - 1, first + 1).clone() for first, _ in sections[1:]}
-    eps, centred = cast("float", branch.norm.eps), isinstance(branch.norm, LayerNorm)
-    channels = branch.depthwise.shape[0]
+    nothing = out.new_empty(0)
+    seams = {first: field.rows(first - 1, first + 1).clone().unbind() for first, _ in sections[1:]}
+    into = dict(zip(sections, zip(*sums, strict=True), strict=True)) if sums is not None else {}
+    layer = cast("float", branch.norm.eps), isinstance(branch.norm, LayerNorm), branch.weight, branch.bias
 
-    def section(first: int, last: int) -> tuple[Tensor, Tensor]:
-        sums = make()
+    def section(first: int, last: int) -> None:
         rows = max(min(gang.rows, last - first), 2)
-        buffer = field.values.new_empty(rows + 2, field.width, channels)
-
-        def fill(at: int, row: Tensor) -> None:
-            project(row, eps, centred, branch.weight, branch.bias, buffer[at])
-
-        if first in seams:
-            fill(0, seams[first][0])
-        else:
-            buffer[0] = 0
-        fill(1, field.rows(first, first + 1)[0])
+        x = field.rows(first, last).view(-1, field.channels)
+        above, _ = seams.get(first, (nothing, nothing))
+        _, behind = seams.get(last, (nothing, nothing))
+        products, squares = into.get((first, last), (nothing, nothing))
+        buffer = fast_begin(above, x, field.width, rows, *layer)
         step = last - first if field.release is None else RELEASED * rows
         for top in range(first, last, step):
             end = min(top + step, last)
-            if end < last:
-                behind = field.rows(end, end + 1)[0]
-            else:
-                behind = seams[last][1] if last in seams else field.values.new_empty(0)
-            x = field.rows(top, end).view(-1, field.channels)
             fast_sweep(
-                x,
-                behind,
+                field.rows(top, end).view(-1, field.channels),
+                behind if end == last else field.rows(end, end + 1)[0],
                 buffer,
-                eps,
-                centred,
-                branch.weight,
-                branch.bias,
+                *layer,
                 branch.depthwise,
                 kind,
                 out,
-                *sums,
+                products,
+                squares,
             )
             field.done(top, end)
-        return sums
 
-    return gang.crew.share(field.height, section)
+    gang.crew.share(field.height, section)
 
 
 def convolve(
