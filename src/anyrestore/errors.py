@@ -49,7 +49,7 @@ class UsageError(AnyRestoreError):
 
     Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture),
     ``results_differ`` (results to be compared were measured in different ways, or on different data),
-    ``no_figures`` (matplotlib or scikit-learn is not installed).
+    ``no_figures`` (matplotlib or scikit-learn is not installed), ``no_video`` (PyAV is not installed).
     """
 
     default_code = "usage"
@@ -59,9 +59,9 @@ class InputError(AnyRestoreError):
     """An input (file or array) could not be used; nothing was written for it.
 
     Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``truncated``, ``corrupt``,
-    ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``not_found``,
-    ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``, ``out_of_memory``,
-    ``memory_limit`` (no way to restore it fits the memory that was named), ``bad_input``.
+    ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``no_frames`` (a video without a picture),
+    ``not_found``, ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``,
+    ``out_of_memory``, ``memory_limit`` (no way to restore it fits the memory that was named), ``bad_input``.
     """
 
     default_code = "bad_input"

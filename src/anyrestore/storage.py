@@ -18,7 +18,7 @@ from pathlib import Path
 
 from anyrestore.errors import OutputError
 
-__all__ = ["check_storable", "check_target", "shown", "store_bytes", "storing"]
+__all__ = ["check_storable", "check_target", "place", "shown", "store_bytes", "storing"]
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -148,10 +148,7 @@ def storing(path: str | os.PathLike[str], *, overwrite: bool) -> Generator[int]:
             temporary = _place_without_replacing(temporary, final)
         _sync_folder(os.path.dirname(final))
     except FileExistsError as error:
-        raise OutputError(
-            f"{shown(path)} appeared meanwhile and was left alone; choose another name.",
-            code="output_exists",
-        ) from error
+        raise _appeared(path) from error
     except OSError as error:
         raise _storing_failed(error, path) from error
     finally:
@@ -161,6 +158,40 @@ def storing(path: str | os.PathLike[str], *, overwrite: bool) -> Generator[int]:
         with contextlib.suppress(OSError):
             if temporary is not None:
                 os.unlink(temporary)
+
+
+def place(finished: str | os.PathLike[str], path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Give a finished file, on the file system of ``path``, its name in one step.
+
+    Args:
+        finished: The file; another name of it may be left, to be removed.
+        path: The target.
+        overwrite: As in :func:`store_bytes`.
+
+    Raises:
+        OutputError: as :func:`store_bytes`; the finished file is as it was.
+    """
+    final = os.path.realpath(path)
+    try:
+        with Path(finished).open("rb+") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            if os.path.exists(final):
+                os.chmod(finished, stat.S_IMODE(os.stat(final).st_mode))
+            os.replace(finished, final)
+        else:
+            _place_without_replacing(os.fspath(finished), final)
+        _sync_folder(os.path.dirname(final))
+    except FileExistsError as error:
+        raise _appeared(path) from error
+    except OSError as error:
+        raise _storing_failed(error, path) from error
+
+
+def _appeared(path: str | os.PathLike[str]) -> OutputError:
+    return OutputError(
+        f"{shown(path)} appeared meanwhile and was left alone; choose another name.", code="output_exists"
+    )
 
 
 def _place_without_replacing(temporary: str, final: str) -> str | None:

@@ -24,6 +24,7 @@ copy with them; docs/cost.md says what each column is. Ctrl-C ends it and prints
 """
 _BACKENDS = "torch, torch.compile, OpenVINO and ONNX Runtime: start, time, memory"
 _WHOLE = "whole pictures, from file to file: the way each goes, seconds, peak memory against the limit"
+_FLICKER = "what smoothing the hyper-adapter's factors does to a still, noisy scene"
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -36,6 +37,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_cost(whats)
     _add_backends(whats)
     _add_whole(whats)
+    _add_flicker(whats)
     return parser
 
 
@@ -196,6 +198,18 @@ def _limits(text: str) -> list[int | None]:
     return [None if one == "none" else memory_size(one) for one in text.split(",")]
 
 
+def _add_flicker(whats: Subparsers) -> None:
+    flicker = whats.add_parser("flicker", help=_FLICKER, description=f"{_FLICKER}; docs/video.md")
+    flicker.add_argument("photograph", type=Path, metavar="IN", help="a clean picture")
+    flicker.add_argument("--model", metavar="NAME", help="a model with hyper-adapters (default: the default)")
+    flicker.add_argument("--frames", type=positive, default=24, metavar="N", help="how many (24)")
+    flicker.add_argument("--side", type=positive, default=256, metavar="PX", help="of the part taken (256)")
+    flicker.add_argument(
+        "--exposure", type=float, default=1.0, metavar="X", help="below 1 for low light (default: 1)"
+    )
+    flicker.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def _sizes(text: str) -> list[int]:
     """Whole numbers of at least 1, separated by commas."""
     return [positive(size) for size in text.split(",")]
@@ -209,6 +223,7 @@ def run(args: argparse.Namespace) -> int:
         "cost": _run_cost,
         "backends": _run_backends,
         "whole": _run_whole,
+        "flicker": _run_flicker,
     }
     return runs[args.what](args)
 
@@ -355,6 +370,20 @@ def _run_whole(args: argparse.Namespace) -> int:
     for line in as_table(rows).splitlines():
         terminal.say(line)
     return terminal.OK if all(row.kept and row.way != "failed" for row in rows) else terminal.SOME_FAILED
+
+
+def _run_flicker(args: argparse.Namespace) -> int:
+    from anyrestore.benchmark.flicker import as_table, measure_flicker  # noqa: PLC0415
+    from anyrestore.errors import UsageError  # noqa: PLC0415
+
+    if args.frames < 2 or not 0 < args.exposure <= 1:
+        raise UsageError("expected at least 2 frames, and an exposure above 0 that is at most 1")
+    rows = measure_flicker(
+        args.photograph, model=args.model, frames=args.frames, side=args.side, exposure=args.exposure
+    )
+    for line in as_table(list(rows)).splitlines():
+        terminal.say(line)
+    return terminal.OK
 
 
 def _progress(line: str) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anyrestore.cli import video
 from anyrestore.cli.options import memory_size, positive, quality, tile_side
 from anyrestore.cli.terminal import complain
 from anyrestore.errors import UsageError
@@ -22,7 +23,7 @@ BACKENDS = ("torch", "compile", "openvino", "onnxruntime")
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Declare the verb's options."""
     parser = subparsers.add_parser("restore", help="restore pictures", description=__doc__)
-    parser.add_argument("inputs", metavar="IN", nargs="+", help="a picture, or a folder of pictures")
+    parser.add_argument("inputs", metavar="IN", nargs="+", help="a picture, a folder of pictures, or a video")
     parser.add_argument(
         "-o",
         "--output",
@@ -82,6 +83,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--keep-gps", action="store_true", help="keep the place where a picture was taken")
     parser.add_argument("--quality", metavar="Q", type=quality, help="of lossy formats, 1 to 100")
     parser.add_argument("--max-pixels", metavar="N", type=positive, help="refuse larger pictures")
+    video.add_resume(parser)
+    video.add_options(parser)
     return parser
 
 
@@ -92,8 +95,11 @@ def run(args: argparse.Namespace) -> int:
     from anyrestore.cli.follow import follow  # noqa: PLC0415
     from anyrestore.inference.restorer import Restorer  # noqa: PLC0415
 
-    jobs = plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
-    check_places(jobs)
+    of_videos = video.are_videos(args.inputs)
+    jobs = []
+    if not of_videos:
+        jobs = plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
+        check_places(jobs)
     restorer = Restorer(
         _model(args.model, args.weights, args.tile),
         device=args.device,
@@ -111,6 +117,8 @@ def run(args: argparse.Namespace) -> int:
     if restorer.understood:
         heard = ", ".join(f"{task} {share:.0%}" for task, share in restorer.understood.items() if share > 0.1)
         complain(f"understood: {heard}")
+    if of_videos:
+        return video.restore_videos(args, restorer)
     results = run_jobs(
         jobs,
         restorer,

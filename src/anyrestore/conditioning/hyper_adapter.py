@@ -144,15 +144,18 @@ class HyperAdapter(nn.Module):
         )
         self.to_bases = nn.ModuleDict({target: nn.Linear(channels, channels) for target in targets})
         self.to_directions = nn.ModuleDict({target: nn.Linear(channels, channels) for target in targets})
+        self.decoded = nn.Identity()  # where forward hooks see the factors, whichever way a picture goes
 
     def decode(self, context: Context) -> Factors:
         """Factors (b r c) of every target, not normalised, from a (possibly merged) context."""
         vectors = self.generator.finish(context)
         for_bases, for_directions = vectors[:, : self.rank], vectors[:, self.rank :]
-        return {
-            target: (head(for_bases), self.to_directions[target](for_directions))
-            for target, head in self.to_bases.items()
-        }
+        return self.decoded(
+            {
+                target: (head(for_bases), self.to_directions[target](for_directions))
+                for target, head in self.to_bases.items()
+            }
+        )
 
     def forward(self, x: Features) -> Factors:
         """Factors of every target for the features ``x`` (b c h w)."""

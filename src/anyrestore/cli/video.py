@@ -1,0 +1,137 @@
+"""The part of `anyrestore restore` that is about videos: its options, and the doing."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anyrestore.cli.terminal import OK, complain, escape, say
+from anyrestore.errors import UsageError
+
+if TYPE_CHECKING:
+    from anyrestore.inference.restorer import Restorer
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what holds for videos only."""
+    group = parser.add_argument_group(
+        "videos", "a video is restored frame by frame; sound and the rest are copied"
+    )
+    group.add_argument(
+        "--smooth",
+        metavar="S",
+        type=_share,
+        default=0.0,
+        help="smooth the hyper-adapter's factors over time, 0 (off) to 1; less flicker of brightness",
+    )
+    group.add_argument("--video-codec", metavar="NAME", help="FFmpeg's encoder (default: the source's codec)")
+    group.add_argument(
+        "--crf", metavar="Q", type=_crf, help="the encoder's quality, 0 (best) to 63 (default: 16)"
+    )
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Declare `--resume`."""
+    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run has stopped")
+
+
+def are_videos(inputs: Sequence[str]) -> bool:
+    """Whether the inputs are videos, by suffix, or by content where the suffix is no picture's.
+
+    Raises:
+        UsageError: some are, and others are not.
+    """
+    from anyrestore import image, video  # noqa: PLC0415
+
+    def is_video(path: Path) -> bool:
+        suffix = path.suffix.lower()
+        if path.is_dir() or suffix in image.SUFFIXES:
+            return False
+        return suffix in video.SUFFIXES or video.recognise(path) is not None
+
+    found = [is_video(Path(name)) for name in inputs]
+    if any(found) and not all(found):
+        raise UsageError("expected pictures or videos, got both; restore them by two commands")
+    return all(found)
+
+
+def restore_videos(args: argparse.Namespace, restorer: Restorer) -> int:
+    """Restore videos one after another; a line for each on stdout. The first that fails ends it."""
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from anyrestore import video  # noqa: PLC0415
+
+    if args.compare or args.quality is not None:
+        raise UsageError("--compare and --quality are for pictures; a video's quality is --crf")
+    jobs = _targets([Path(name) for name in args.inputs], args.output)
+    limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
+    options = video.Options(
+        overwrite=args.overwrite,
+        resume=args.resume,
+        smooth=args.smooth,
+        keep_gps=args.keep_gps,
+        codec=args.video_codec,
+        crf=args.crf,
+        settings=f"tile {args.tile}, backend {args.backend}, instruction {args.instruction}",
+        **limit,
+    )
+    complain("frames are restored one by one; what differs between them may flicker")
+    for source, target in jobs:
+        began = time.monotonic()
+        with tqdm(unit="frame", leave=False, disable=None) as bar:
+
+            def advance(done: int, of: int | None, bar: tqdm[Any] = bar) -> None:
+                bar.total = of
+                bar.update(done - bar.n)
+
+            try:
+                made = video.restore(source, target, restorer, options, advance=advance)
+            except BaseException as error:
+                if not isinstance(error, Exception):  # Ctrl-C and SIGTERM
+                    complain("what is finished is kept; go on with --resume", about=source)
+                raise
+        for warning in made.warnings:
+            complain(f"warning: {warning}", about=source)
+        kept = f", {made.kept} of them kept from before" if made.kept else ""
+        say(
+            f"{escape(source)} -> {escape(target)}  {made.width}x{made.height}  {made.frames} frames{kept}  "
+            f"{made.codec}  {time.monotonic() - began:.1f} s"
+        )
+    return OK
+
+
+def _targets(sources: Sequence[Path], output: str | None) -> list[tuple[Path, Path]]:
+    """Which file each becomes."""
+    if output is None:
+        if len(sources) > 1:
+            raise UsageError("several videos need a folder to go to: name it with -o FOLDER")
+        return [(sources[0], sources[0].with_name(f"{sources[0].stem}.restored{sources[0].suffix}"))]
+    folder = Path(output)
+    if not folder.is_dir() and not output.endswith("/"):
+        if len(sources) > 1:
+            raise UsageError(f"several videos need a folder to go to; {folder} is none, make it first")
+        return [(sources[0], folder)]
+    targets = [folder / source.name for source in sources]
+    if len(set(targets)) < len(targets):
+        raise UsageError("two of the videos have the same name; restore them by two commands")
+    folder.mkdir(parents=True, exist_ok=True)
+    return list(zip(sources, targets, strict=True))
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1, got {text!r}")
+    return value
+
+
+def _crf(text: str) -> int:
+    if not text.isdecimal() or int(text) > 63:
+        raise argparse.ArgumentTypeError(f"expected a whole number, 0 to 63, got {text!r}")
+    return int(text)
