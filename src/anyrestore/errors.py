@@ -49,7 +49,10 @@ class UsageError(AnyRestoreError):
 
     Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture),
     ``results_differ`` (results to be compared were measured in different ways, or on different data),
-    ``no_figures`` (matplotlib or scikit-learn is not installed), ``no_video`` (PyAV is not installed).
+    ``no_figures`` (matplotlib or scikit-learn is not installed), ``no_video`` (PyAV is not installed),
+    ``no_engine`` (Ray is not installed), ``no_store`` (what reaches a URL is not installed),
+    ``settings_differ`` (results that are there were made with other settings), ``folder_in_use`` (another
+    process is storing there).
     """
 
     default_code = "usage"

@@ -22,6 +22,7 @@ from types import FrameType
 
 from anyrestore import __version__
 from anyrestore.cli import (
+    batch,
     bench,
     compare,
     convert,
@@ -41,6 +42,7 @@ from anyrestore.errors import AnyRestoreError
 
 VERBS = (
     restore,
+    batch,
     degrade,
     models,
     convert,
