@@ -64,7 +64,9 @@ class InputError(AnyRestoreError):
     Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``truncated``, ``corrupt``,
     ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``no_frames`` (a video without a picture),
     ``not_found``, ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``,
-    ``out_of_memory``, ``memory_limit`` (no way to restore it fits the memory that was named), ``bad_input``.
+    ``out_of_memory``, ``memory_limit`` (no way to restore it fits the memory that was named),
+    ``decoder_crashed`` (the process that decoded it died), ``time_limit`` (that process took too long),
+    ``bad_input``.
     """
 
     default_code = "bad_input"

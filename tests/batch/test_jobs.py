@@ -166,7 +166,9 @@ def test_unforeseen_errors_stay_with_their_file(folder: Path, tmp_path: Path, er
         return picture
 
     results = list(run_jobs(plan_jobs([folder], tmp_path / "out"), fails_once))
-    assert [result.error for result in results] == [error, None, None]
+    # Where memory ran out it is tried again at the end, when nothing else takes any.
+    expected = None if isinstance(error, MemoryError) else error
+    assert [result.error for result in results] == [expected, None, None]
 
 
 def test_a_full_disk_ends_the_run(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,16 +185,18 @@ def test_nothing_holds_a_picture_when_its_turn_is_over(folder: Path, tmp_path: P
     seen = list[weakref.ref[Picture]]()
 
     def restore(picture: Picture) -> Picture:
-        gc.collect()
-        assert not [ref for ref in seen if ref() is not None]
         copy = replace(picture)
         seen.extend((weakref.ref(picture), weakref.ref(copy)))
         if len(seen) == 4:
-            raise InputError("no", code="memory_limit")
+            raise InputError("no", code="bad_array")
         return copy
 
-    done = list(run_jobs(plan_jobs([folder], tmp_path / "out"), restore))
+    results = run_jobs(plan_jobs([folder], tmp_path / "out"), restore)
+    done = [next(results) for _ in range(3)]
+    gc.collect()
+    assert not [ref for ref in seen if ref() is not None]
     assert [result.error is None for result in done] == [True, False, True]
+    assert list(results) == []
 
 
 def test_the_sheet_shows_before_and_after(

@@ -64,6 +64,18 @@ def test_tiles_are_compared(command: Any, tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_is_compared_with_single_calls(command: Any, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        write(Picture(pixels=np.full((20, 30, 3), 50, np.uint8)), tmp_path / name)
+    done = command("bench", "folder", tmp_path, "--model", "tiny", "--repeats", 1)
+    assert (done.code, done.err) == (0, "")
+    about, _, *rows, gain = done.out.splitlines()
+    assert about.startswith("2 pictures, 0.0 MP, 1 rounds, ")
+    assert [row.rsplit(maxsplit=3)[0].strip() for row in rows] == ["loop", "model alone", "folder"]
+    assert float(rows[2].split()[-1]) == pytest.approx(float(gain.split()[1].strip(",")), abs=0.002)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
 def test_debug_is_understood_before_and_after_what_is_measured() -> None:
     parse = build_parser().parse_args
     assert parse(["bench", "tiles", "a.png", "--debug"]).debug

@@ -25,6 +25,7 @@ copy with them; docs/cost.md says what each column is. Ctrl-C ends it and prints
 _BACKENDS = "torch, torch.compile, OpenVINO and ONNX Runtime: start, time, memory"
 _WHOLE = "whole pictures, from file to file: the way each goes, seconds, peak memory against the limit"
 _FLICKER = "what smoothing the hyper-adapter's factors does to a still, noisy scene"
+_FOLDER = "a folder's run, in which reading, model and writing overlap, against a loop of single calls"
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -38,6 +39,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_backends(whats)
     _add_whole(whats)
     _add_flicker(whats)
+    _add_folder(whats)
     return parser
 
 
@@ -210,6 +212,17 @@ def _add_flicker(whats: Subparsers) -> None:
     flicker.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def _add_folder(whats: Subparsers) -> None:
+    folder = whats.add_parser("folder", help=_FOLDER, description=_FOLDER)
+    folder.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
+    folder.add_argument("--model", metavar="NAME", help="a model or a weights file (default: the default)")
+    folder.add_argument("--threads", type=positive, metavar="N", help="CPU threads (torch's default)")
+    folder.add_argument("--writers", type=positive, default=1, metavar="N", help="threads that encode (1)")
+    folder.add_argument("--repeats", type=positive, default=3, metavar="N", help="rounds (3)")
+    folder.add_argument("--isolate", action="store_true", help="decode in a process of its own")
+    folder.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def _sizes(text: str) -> list[int]:
     """Whole numbers of at least 1, separated by commas."""
     return [positive(size) for size in text.split(",")]
@@ -224,6 +237,7 @@ def run(args: argparse.Namespace) -> int:
         "backends": _run_backends,
         "whole": _run_whole,
         "flicker": _run_flicker,
+        "folder": _run_folder,
     }
     return runs[args.what](args)
 
@@ -363,6 +377,25 @@ def _run_whole(args: argparse.Namespace) -> int:
         scratch=args.scratch,
         threads=args.threads,
         plain=args.plain,
+
+
+def _run_folder(args: argparse.Namespace) -> int:
+    import torch  # noqa: PLC0415
+
+    from anyrestore.batch.decoding import Decoder, Isolated  # noqa: PLC0415
+    from anyrestore.batch.jobs import plan_jobs  # noqa: PLC0415
+    from anyrestore.benchmark.folder import as_table, measure_folder  # noqa: PLC0415
+    from anyrestore.inference.restorer import Restorer  # noqa: PLC0415
+
+    # (names of results that are never made: any folder will do)
+    paths = [job.source for job in plan_jobs(args.inputs, Path(".anyrestore-bench") / "results")]
+    restorer = Restorer(args.model, threads=args.threads)
+    times = measure_folder(
+        paths,
+        restorer,
+        repeats=args.repeats,
+        writers=args.writers,
+        decoder=(lambda: Isolated(seconds=60)) if args.isolate else Decoder,
         say=_progress if sys.stderr.isatty() else lambda _: None,
     )
     if sys.stderr.isatty():
@@ -383,6 +416,13 @@ def _run_flicker(args: argparse.Namespace) -> int:
     )
     for line in as_table(list(rows)).splitlines():
         terminal.say(line)
+    terminal.say(
+        f"{times.pictures} pictures, {times.pixels / 1e6:.1f} MP, {args.repeats} rounds, "
+        f"{torch.get_num_threads()} threads"
+    )
+    for line in as_table(times).splitlines():
+        terminal.say(line)
+    terminal.say(f"gain {times.gain:.3f}, of {times.possible:.3f} possible")
     return terminal.OK
 
 

@@ -82,6 +82,14 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument("--keep-gps", action="store_true", help="keep the place where a picture was taken")
     parser.add_argument("--quality", metavar="Q", type=quality, help="of lossy formats, 1 to 100")
+    parser.add_argument(
+        "--isolate",
+        metavar="SECONDS",
+        type=positive,
+        nargs="?",
+        const=60,
+        help="decode in a process of its own, which may crash, or is ended after so many seconds (60)",
+    )
     parser.add_argument("--max-pixels", metavar="N", type=positive, help="refuse larger pictures")
     video.add_resume(parser)
     video.add_options(parser)
@@ -90,6 +98,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Restore; one line per picture on stdout, one sentence per failure on stderr."""
+    from anyrestore.batch.decoding import Decoder, Isolated  # noqa: PLC0415
     from anyrestore.batch.jobs import check_places, plan_jobs  # noqa: PLC0415
     from anyrestore.batch.running import run_jobs  # noqa: PLC0415
     from anyrestore.cli.follow import follow  # noqa: PLC0415
@@ -128,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         max_pixels=args.max_pixels,
         scratch=restorer.scratch,
         memory_limit=args.memory,
+        decoder=Decoder if args.isolate is None else lambda: Isolated(seconds=args.isolate),
     )
     return follow(results, len(jobs), debug=args.debug)
 

@@ -11,6 +11,7 @@ lossless, compared with the picture, before it gets its name.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def write(
     *,
     overwrite: bool = False,
     quality: int | None = None,
-) -> None:
+) -> str:
     """Store a picture; the extension of `path` says the format.
 
     At every moment, also after a kill or a full disk, `path` is either what it was or the whole
@@ -68,6 +69,9 @@ def write(
             not lost either (on file systems with hard links).
         quality: As in `encode`.
 
+    Returns:
+        The SHA-256 of the file's bytes, in hexadecimal.
+
     Raises:
         UsageError: ``format_cannot_hold``; as `encode`.
         OutputError: ``output_unsupported``, ``output_exists``, ``output_unwritable``,
@@ -80,8 +84,12 @@ def write(
         image, planes = _described(picture, kind, quality)
         with storing(path, overwrite=overwrite) as descriptor:
             _encode_into(descriptor, picture, image, planes, kind=kind, quality=quality)
-    else:
-        store_bytes(encode(picture, kind, quality=quality), path, overwrite=overwrite)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            with open(descriptor, "rb", closefd=False) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    data = encode(picture, kind, quality=quality)
+    store_bytes(data, path, overwrite=overwrite)
+    return hashlib.sha256(data).hexdigest()
 
 
 def encode(picture: Picture, kind: Format, *, quality: int | None = None) -> bytes:

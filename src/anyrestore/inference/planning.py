@@ -100,8 +100,13 @@ def goes_at_once(model: nn.Module, request: Request, device: torch.device) -> bo
     return (
         not isinstance(request.tile, int)
         and not runs_in_strips(model, device)
-        and _need(model, request.height * request.batch, request.width) <= budget
+        and need(model, request) <= budget
     )
+
+
+def need(model: nn.Module, request: Request) -> int:
+    """Bytes that a pass over the whole pictures of a request takes."""
+    return _need(model, request.height * request.batch, request.width)
 
 
 def runs_in_strips(model: nn.Module, device: torch.device) -> bool:
@@ -128,7 +133,7 @@ def default_scratch() -> Path | None:
 
 def _exact(model: nn.Module, request: Request, device: torch.device, budget: int) -> list[Way]:
     if not runs_in_strips(model, device):
-        return [Way(kind="whole", bytes=_need(model, request.height * request.batch, request.width))]
+        return [Way(kind="whole", bytes=need(model, request))]
     footprint = strips.Footprint.of(model, request.height, request.width)
     threads = strips.count_threads()
     found = [Way(kind="strips", bytes=footprint.total(threads))]

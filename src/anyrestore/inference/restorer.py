@@ -14,7 +14,7 @@ that takes one and has `share` is told it there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, overload
@@ -39,6 +39,10 @@ SHARE_SIDE = 256
 """Side, in pixels, of the windows from which the shared condition is computed..."""
 SHARE_PER_AXIS = 4
 """...and the most of them along one axis: a bounded cost, whatever the size of the picture."""
+TOGETHER = 8
+"""Small pictures that go through the model in one pass; see `Restorer.restore_together`."""
+TOGETHER_PIXELS = 64 * 64
+"""Of a small picture, padded, at most. Above it too little is won (docs/log.md)."""
 
 _KINDS = ("u1", "u2", "f2", "f4", "f8")
 """Array types that are accepted, in any byte order."""
@@ -84,6 +88,7 @@ class Restorer:
     Attributes:
         understood: the probability of every task in the instruction, the likeliest first; empty without one.
         way: how the last picture went through the model; None before the first.
+        reserved: bytes of `memory_limit` that other threads of the process may still take (0); on a CPU.
     """
 
     def __init__(
@@ -130,6 +135,7 @@ class Restorer:
         self.size_multiple = int(getattr(module, "size_multiple", 1))
         self.understood = dict[str, float]()
         self.way: Way | None = None
+        self.reserved = 0
         self._instruction = None if instruction is None else self._listen(instruction, instruction_head)
 
     @property
@@ -172,6 +178,57 @@ class Restorer:
         if isinstance(source, Tensor):
             return self._tensor(source)
         raise TypeError(f"expected a path, a Picture, a NumPy array or a tensor, got {type(source).__name__}")
+
+    def goes_together(self, picture: Picture) -> bool:
+        """Whether a picture is one for :meth:`restore_together`: small, with a model that allows it.
+
+        It depends on the picture and on the options, on nothing that changes during a run. Other
+        architectures, other people's networks and other backends take pictures one at a time.
+        """
+        height, width = (
+            -(-side // self.size_multiple) * self.size_multiple for side in picture.pixels.shape[:2]
+        )
+        request = Request(height=height, width=width, batch=TOGETHER)
+        return (
+            height * width <= TOGETHER_PIXELS
+            and self.tile in ("auto", "off")
+            and strips.supports(self.model)
+            and (self.memory_limit is None or planning.need(self.model, request) <= self.memory_limit // 4)
+        )
+
+    def restore_together(self, pictures: Sequence[Picture]) -> list[Picture]:
+        """Restore small pictures of one size in one pass.
+
+        A result differs from that of a call by rounding only (1e-6), and does not depend on the other
+        pictures: the pass is always one of `TOGETHER`, places that are left over are black, and an image's
+        values do not depend on its place nor on its neighbours. (On how many there are they do: the
+        libraries compute products of other shapes in another order.)
+
+        Args:
+            pictures: 1 to `TOGETHER`, of one height and width, for which :meth:`goes_together` holds.
+
+        Raises:
+            ModelError: a result is not finite (code `non_finite`).
+        """
+        visible = [
+            picture.pixels if picture.alpha is None else conceal(picture.pixels, picture.alpha)
+            for picture in pictures
+        ]
+        padded, (height, width) = pad_to_multiple(
+            torch.cat([image.to_tensor(pixels) for pixels in visible]), self.size_multiple
+        )
+        batch = padded.new_zeros(TOGETHER, *padded.shape[1:])
+        batch[: len(pictures)] = padded
+        with torch.inference_mode():
+            restored = self.model(batch.to(self.device))[: len(pictures), :, :height, :width]
+        results = list[Picture]()
+        for i, picture in enumerate(pictures):
+            pixels = image.from_tensor(_finite(restored[i : i + 1]), like=picture.pixels)
+            if picture.alpha is not None:
+                unseen = picture.alpha == 0
+                pixels[unseen] = picture.pixels[unseen]
+            results.append(dataclasses.replace(picture, pixels=pixels))
+        return results
 
     def _listen(self, instruction: str, head: Path | None) -> Tensor:
         """The instruction's vector (1 d); what it was taken for goes to `understood`."""
@@ -294,7 +351,7 @@ class Restorer:
         multiple = self.size_multiple
         budget = self.memory_limit
         if budget is not None and self.device.type == "cpu":
-            budget -= memory.resident() + result_bytes
+            budget -= memory.resident() + result_bytes + self.reserved
         return Request(
             height=-(-height // multiple) * multiple,
             width=-(-width // multiple) * multiple,
