@@ -51,8 +51,8 @@ class UsageError(AnyRestoreError):
     ``results_differ`` (results to be compared were measured in different ways, or on different data),
     ``no_figures`` (matplotlib or scikit-learn is not installed), ``no_video`` (PyAV is not installed),
     ``no_engine`` (Ray is not installed), ``no_store`` (what reaches a URL is not installed),
-    ``settings_differ`` (results that are there were made with other settings), ``folder_in_use`` (another
-    process is storing there).
+    ``settings_differ`` (a folder holds results that were made with other settings), ``newer_format`` (a file
+    of a newer anyrestore), ``folder_in_use`` (another process is at work on the output folder).
     """
 
     default_code = "usage"
@@ -66,7 +66,8 @@ class InputError(AnyRestoreError):
     ``not_found``, ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``,
     ``out_of_memory``, ``memory_limit`` (no way to restore it fits the memory that was named),
     ``decoder_crashed`` (the process that decoded it died), ``time_limit`` (that process took too long),
-    ``bad_input``.
+    ``bad_input``; of an entry of a folder also ``link_broken``, ``link_outside`` (it leads out of the
+    folder), ``duplicate`` (it leads to what is restored anyway), ``output_folder`` (it holds results).
     """
 
     default_code = "bad_input"

@@ -2,6 +2,10 @@
 
 The order of system calls is the point: temporary file beside the target, write, fsync, rename, fsync of the
 folder. Pictures, weights and checkpoints all go to disk through here.
+
+A temporary file is called `.NAME.<12 hex digits>.tmp` after the file it is to become, and locked by the
+process that fills it. The lock goes with the process, so what a killed one left can be told from what a
+living one is at work on (:func:`sweep`).
 """
 
 # ruff: noqa: PTH101, PTH105, PTH108, PTH110, PTH112, PTH113, PTH116, PTH118, PTH120
@@ -11,14 +15,31 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from anyrestore.errors import OutputError
 
-__all__ = ["check_storable", "check_target", "place", "shown", "store_bytes", "storing"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = [
+    "check_storable",
+    "check_target",
+    "lock",
+    "place",
+    "shown",
+    "store_bytes",
+    "storing",
+    "storing_failed",
+    "sweep",
+]
+
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.[0-9a-f]{12}\.tmp", re.DOTALL)
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -41,7 +62,7 @@ def check_storable(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         os.close(descriptor)
         os.unlink(temporary)
     except OSError as error:
-        raise _storing_failed(error, path) from error
+        raise storing_failed(error, path) from error
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -73,7 +94,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
                 code="output_unwritable",
             )
     except (OSError, ValueError) as error:
-        raise _storing_failed(error, path) from error
+        raise storing_failed(error, path) from error
 
 
 def _stands(path: str | os.PathLike[str]) -> bool:
@@ -88,11 +109,64 @@ def _stands(path: str | os.PathLike[str]) -> bool:
 def _temporary_beside(final: str) -> tuple[int, str]:
     """A new file in the folder of `final`: descriptor and name. Its mode is what umask allows."""
     folder, name = os.path.split(final)
-    # 255 bytes is the usual limit of a name; the random part must fit as well.
-    stem = os.fsdecode(os.fsencode(name)[:200])
-    temporary = os.path.join(folder, f".{stem}.{secrets.token_hex(6)}.tmp")
+    temporary = os.path.join(folder, f".{_stem(name)}.{secrets.token_hex(6)}.tmp")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    return os.open(temporary, flags, 0o666), temporary
+    descriptor = os.open(temporary, flags, 0o666)
+    lock(descriptor)
+    return descriptor, temporary
+
+
+def _stem(name: str) -> str:
+    """What a temporary file's name keeps of its target's: 255 bytes is the limit, the rest must fit too."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
+def lock(descriptor: int) -> bool:
+    """Take an open file for this process, until it is closed or the process ends.
+
+    Returns:
+        False if another process has it. Where there are no such locks (Windows, some network file systems)
+        everybody gets it.
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
+    return True
+
+
+def sweep(folder: str | os.PathLike[str], names: Iterable[str]) -> int:
+    """Remove the temporary files that killed processes left beside files of these names.
+
+    Args:
+        folder: Where the files are, or are to be.
+        names: Their names, without a folder.
+
+    Returns:
+        How many were removed. What a living process is at work on stays, and so does all that cannot be
+        removed.
+    """
+    stems, removed = {_stem(name) for name in names}, 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match is not None and match["stem"] in stems and entry.is_file(follow_symlinks=False):
+                removed += _remove_if_left(entry.path)
+    return removed
+
+
+def _remove_if_left(temporary: str) -> bool:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(temporary, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            if lock(descriptor):
+                os.unlink(temporary)
+                return True
+        finally:
+            os.close(descriptor)
+    return False
 
 
 def store_bytes(data: bytes, path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -150,7 +224,7 @@ def storing(path: str | os.PathLike[str], *, overwrite: bool) -> Generator[int]:
     except FileExistsError as error:
         raise _appeared(path) from error
     except OSError as error:
-        raise _storing_failed(error, path) from error
+        raise storing_failed(error, path) from error
     finally:
         with contextlib.suppress(OSError):
             if descriptor is not None:
@@ -185,7 +259,7 @@ def place(finished: str | os.PathLike[str], path: str | os.PathLike[str], *, ove
     except FileExistsError as error:
         raise _appeared(path) from error
     except OSError as error:
-        raise _storing_failed(error, path) from error
+        raise storing_failed(error, path) from error
 
 
 def _appeared(path: str | os.PathLike[str]) -> OutputError:
@@ -219,7 +293,8 @@ def _sync_folder(folder: str) -> None:
             os.close(descriptor)
 
 
-def _storing_failed(error: Exception, path: str | os.PathLike[str]) -> OutputError:
+def storing_failed(error: Exception, path: str | os.PathLike[str]) -> OutputError:
+    """What a system call's error means for the file that was to be stored."""
     number = error.errno if isinstance(error, OSError) else None
     why = (error.strerror if isinstance(error, OSError) else None) or str(error)
     code = "output_storage"

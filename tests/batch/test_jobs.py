@@ -2,6 +2,9 @@
 
 import gc
 import os
+import socket
+import time
+import unicodedata
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +13,9 @@ import numpy as np
 import pytest
 
 from anyrestore import image
+from anyrestore.batch import jobs as planning
 from anyrestore.batch import running
-from anyrestore.batch.jobs import Job, check_places, plan_jobs
+from anyrestore.batch.jobs import Job, check_places, plan, plan_jobs
 from anyrestore.batch.running import run_jobs
 from anyrestore.errors import AnyRestoreError, InputError, OutputError, UsageError
 from anyrestore.image import Picture
@@ -110,16 +114,169 @@ def test_a_file_needs_its_folder_to_exist(folder: Path, tmp_path: Path) -> None:
         plan_jobs([folder / "a.png"], tmp_path / "none" / "a.png")
 
 
+def test_recursive_keeps_the_tree(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = plan([folder], out, recursive=True)
+    assert [job.name for job in found.jobs] == ["C.PNG", "a.png", "b.jpg", "deeper/d.png"]
+    assert [job.target for job in found.jobs] == [out / job.name for job in found.jobs]
+    assert (found.folder, found.many, found.refused) == (out, True, ())
+    with pytest.raises(UsageError, match="both become"):
+        plan([folder, folder / ".." / "in"], out, recursive=True)
+
+
+def codes(found: planning.Plan, folder: Path) -> dict[str, str]:
+    return {str(one.source.relative_to(folder)): one.error.code for one in found.refused}
+
+
+@pytest.mark.reliability("I61")
+def test_links_are_judged_and_each_file_is_done_once(folder: Path, tmp_path: Path) -> None:
+    image.write(Picture(pixels=PIXELS), tmp_path / "far.png")
+    (tmp_path / "far").mkdir()
+    (folder / "data").write_bytes((folder / "a.png").read_bytes())
+    links = {
+        "0.png": "a.png",
+        "away.png": "../far.png",
+        "dangling.png": "nowhere",
+        "deeper/back.png": "../b.jpg",
+        "deeper/data.png": "../data",
+        "deeper/twice.png": "../data",
+        "far": "../far",
+        "loop": ".",
+        "notes": "notes.txt",
+        "self.png": "self.png",
+        "deeper/up": "../..",
+    }
+    for name, leads_to in links.items():
+        (folder / name).symlink_to(leads_to)
+    began = time.monotonic()
+    found = plan([folder], tmp_path / "out", recursive=True)
+    assert time.monotonic() - began < 2
+    names = ["C.PNG", "a.png", "b.jpg", "deeper/d.png", "deeper/data.png"]
+    assert [job.name for job in found.jobs] == names
+    assert codes(found, folder) == {
+        "0.png": "duplicate",
+        "away.png": "link_outside",
+        "dangling.png": "link_broken",
+        "deeper/back.png": "duplicate",
+        "deeper/twice.png": "duplicate",
+        "deeper/up": "link_outside",
+        "far": "link_outside",
+        "loop": "duplicate",
+        "self.png": "link_broken",
+    }
+    assert not any(one.failed for one in found.refused)
+    # What is named itself is followed.
+    assert len(plan([folder / "away.png"], f"{tmp_path}/out/").jobs) == 1
+
+
+@pytest.mark.reliability("I62")
+def test_what_is_no_regular_file_is_skipped(folder: Path, tmp_path: Path) -> None:
+    (folder / "folder.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "null.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(folder / "socket.png"))
+        began = time.monotonic()
+        found = plan([folder], tmp_path / "out")
+        results = list(run_jobs(found.jobs, brighter))
+        assert time.monotonic() - began < 1
+    assert [result.error for result in results] == [None] * 3
+    assert codes(found, folder) == {
+        "folder.png": "not_a_regular_file",
+        "null.png": "link_outside",
+        "pipe.png": "not_a_regular_file",
+        "socket.png": "not_a_regular_file",
+    }
+    for name in ("pipe.png", "null.png"):  # named themselves they are refused by reading
+        (result,) = run_jobs(plan_jobs([folder / name], f"{tmp_path}/out/"), must_not_run)
+        assert isinstance(result.error, InputError)
+        assert result.error.code == "not_a_regular_file"
+
+
+@pytest.mark.reliability("I69")
+def test_names_that_a_file_system_takes_for_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twins = [("A.PNG", "a.png"), ("caf\u00e9.png", "cafe\u0301.png")]
+    for twin in twins:
+        for name in twin:
+            image.write(Picture(pixels=PIXELS), folder / name, overwrite=True)
+    if len(plan_jobs([folder], tmp_path / "out")) < 6:
+        pytest.skip("the file system of the tests takes them for one, too")
+    jobs = plan_jobs([folder], tmp_path / "out")
+    check_places(jobs)  # it is tried, and they are two
+    assert [result.error for result in run_jobs(jobs, brighter)] == [None] * 6
+    assert len(list((tmp_path / "out").iterdir())) == 6
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+    # One that does not tell case, or spellings, finds the other name of each file.
+    exists = os.path.lexists
+
+    def lexists(path: Path) -> bool:
+        plain = [unicodedata.normalize("NFC", one.name).casefold() for one in Path(path).parent.glob(".*")]
+        return exists(path) or unicodedata.normalize("NFC", Path(path).name).casefold() in plain
+
+    monkeypatch.setattr(planning.os.path, "lexists", lexists)
+    for twin in twins:
+        with pytest.raises(UsageError, match="would both become"):
+            check_places(plan_jobs([folder / name for name in twin], tmp_path / "new"))
+    check_places(plan_jobs([folder / "A.PNG", folder / "C.PNG"], tmp_path / "new"))
+
+
+@pytest.mark.reliability("I69")
+def test_one_name_for_a_file_and_a_folder(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / "a.png"
+    other.mkdir(parents=True)
+    image.write(Picture(pixels=PIXELS), other / "x.png")
+    with pytest.raises(UsageError, match="needs as a folder"):
+        plan([folder, other.parent], tmp_path / "out", recursive=True)
+
+
+@pytest.mark.reliability("I71")
+def test_results_are_never_inputs(folder: Path, tmp_path: Path) -> None:
+    out = folder / "deeper" / "out"
+    for _ in range(2):
+        found = plan([folder], out, recursive=True)
+        assert [job.name for job in found.jobs] == ["C.PNG", "a.png", "b.jpg", "deeper/d.png"]
+        assert [one.error for one in run_jobs(found.jobs, brighter, overwrite=True)] == [None] * 4
+    # Nor those of another run, which has left its manifest.
+    (out / ".anyrestore.jsonl").touch()
+    (folder / "link.png").symlink_to("deeper/out/a.png")
+    found = plan([folder], tmp_path / "out", recursive=True)
+    assert len(found.jobs) == 4 + 1
+    assert codes(found, folder) == {"deeper/out": "output_folder"}
+    assert len(plan([folder], out, recursive=True).jobs) == 4
+    # A folder that is named itself is what is wanted.
+    assert len(plan([out], tmp_path / "out", recursive=True).jobs) == 4
+
+
+def test_a_folder_that_cannot_be_read_counts_as_failed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def forbidden(path: Path) -> object:
+        if Path(path).name == "deeper":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(planning.os, "scandir", forbidden)  # (root reads every folder)
+    found = plan([folder], tmp_path / "out", recursive=True)
+    assert codes(found, folder) == {"deeper": "permission"}
+    assert found.refused[0].failed
+    with pytest.raises(InputError, match="cannot be read"):
+        plan([folder / "deeper"], tmp_path / "out")
+
+
 def test_all_are_restored_and_a_bad_one_does_not_stop_the_rest(folder: Path, tmp_path: Path) -> None:
     (folder / "bad.png").write_text("no picture")
-    (folder / "folder.png").mkdir()
+    (folder / "worse.png").write_bytes(b"")
     results = list(run_jobs(plan_jobs([folder], tmp_path / "out"), brighter))
     assert [result.job.source.name for result in results] == [
         "C.PNG",
         "a.png",
         "b.jpg",
         "bad.png",
-        "folder.png",
+        "worse.png",
     ]
     errors = [result.error for result in results]
     assert errors[:3] == [None] * 3

@@ -152,7 +152,11 @@ def test_one_bad_file_in_a_folder(command: Any, tmp_path: Path, dark: np.ndarray
     assert done.code == 1
     assert done.out.count("\n") == 2
     assert done.err.count("\n") == 1
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".anyrestore.jsonl",
+        "a.png",
+        "c.png",
+    ]
 
 
 def test_all_bad(command: Any, tmp_path: Path) -> None:
@@ -193,7 +197,7 @@ def test_a_disk_that_fills_up(command: Any, tmp_path: Path, listing: Listing) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (done.code, done.out) == (4, "")
     assert "not tried: 1" in done.err
-    assert listing() == ["a.png", "b.png", "out"]
+    assert listing() == ["a.png", "b.png", "out", "out/.anyrestore.jsonl"]
 
 
 @pytest.mark.parametrize(

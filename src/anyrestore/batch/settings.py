@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from anyrestore import __version__, zoo
+from anyrestore import backends, zoo
+from anyrestore.batch.manifest import describe_settings
 from anyrestore.errors import ModelError
 from anyrestore.inference.restorer import Restorer
 
@@ -45,39 +43,27 @@ class Settings:
             scratch=self.scratch,
         )
 
-    def that_change_results(self) -> dict[str, Any]:
+    def that_change_results(self) -> dict[str, object]:
         """What a result depends on, for the manifest: not where it is computed.
 
         Raises:
             ModelError: the weights file cannot be read, or there is no such model.
         """
-        file = zoo.is_file(self.model) or self.model.lower().endswith(".onnx")
-        return {
-            "version": __version__,
-            "model": Path(self.model).name if file else self.model,
-            "weights_sha256": _digest_of_file(self.model) if file else _digest_in_catalogue(self.model),
-            "tile": self.tile,
-            "backend": self.backend,
-            "instruction": self.instruction,
-            "quality": self.quality,
-            "keep_gps": self.keep_gps,
+        options = {
+            key: getattr(self, key) for key in ("tile", "backend", "instruction", "quality", "keep_gps")
         }
-
-
-def _digest_of_file(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(
-            f"the weights {path} cannot be read: {error.strerror or error}; name a file that is there",
-            code="no_weights",
-        ) from None
-
-
-def _digest_in_catalogue(name: str) -> str | None:
-    if name not in zoo.CATALOG:
-        raise ModelError(
-            f"expected a model among {', '.join(zoo.CATALOG)}, came {name!r}", code="unknown_model"
-        )
-    return zoo.CATALOG[name].sha256
+        if (
+            not zoo.is_file(self.model)
+            and not backends.is_graph(self.model)
+            and self.model not in zoo.CATALOG
+        ):
+            raise ModelError(
+                f"expected a model among {', '.join(zoo.CATALOG)}, came {self.model!r}", code="unknown_model"
+            )
+        try:
+            return describe_settings(self.model, options)
+        except OSError as error:
+            raise ModelError(
+                f"the weights {self.model} cannot be read: {error.strerror or error}; name a file that is there",
+                code="no_weights",
+            ) from None

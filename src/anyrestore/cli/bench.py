@@ -24,8 +24,8 @@ copy with them; docs/cost.md says what each column is. Ctrl-C ends it and prints
 """
 _BACKENDS = "torch, torch.compile, OpenVINO and ONNX Runtime: start, time, memory"
 _WHOLE = "whole pictures, from file to file: the way each goes, seconds, peak memory against the limit"
-_FLICKER = "what smoothing the hyper-adapter's factors does to a still, noisy scene"
 _FOLDER = "a folder's run, in which reading, model and writing overlap, against a loop of single calls"
+_FLICKER = "what smoothing the hyper-adapter's factors does to a still, noisy scene"
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -38,8 +38,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_cost(whats)
     _add_backends(whats)
     _add_whole(whats)
-    _add_flicker(whats)
     _add_folder(whats)
+    _add_flicker(whats)
     return parser
 
 
@@ -200,6 +200,17 @@ def _limits(text: str) -> list[int | None]:
     return [None if one == "none" else memory_size(one) for one in text.split(",")]
 
 
+def _add_folder(whats: Subparsers) -> None:
+    folder = whats.add_parser("folder", help=_FOLDER, description=_FOLDER)
+    folder.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
+    folder.add_argument("--model", metavar="NAME", help="a model or a weights file (default: the default)")
+    folder.add_argument("--threads", type=positive, metavar="N", help="CPU threads (torch's default)")
+    folder.add_argument("--writers", type=positive, default=1, metavar="N", help="threads that encode (1)")
+    folder.add_argument("--repeats", type=positive, default=3, metavar="N", help="rounds (3)")
+    folder.add_argument("--isolate", action="store_true", help="decode in a process of its own")
+    folder.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def _add_flicker(whats: Subparsers) -> None:
     flicker = whats.add_parser("flicker", help=_FLICKER, description=f"{_FLICKER}; docs/video.md")
     flicker.add_argument("photograph", type=Path, metavar="IN", help="a clean picture")
@@ -210,17 +221,6 @@ def _add_flicker(whats: Subparsers) -> None:
         "--exposure", type=float, default=1.0, metavar="X", help="below 1 for low light (default: 1)"
     )
     flicker.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-
-
-def _add_folder(whats: Subparsers) -> None:
-    folder = whats.add_parser("folder", help=_FOLDER, description=_FOLDER)
-    folder.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="pictures, or folders of them")
-    folder.add_argument("--model", metavar="NAME", help="a model or a weights file (default: the default)")
-    folder.add_argument("--threads", type=positive, metavar="N", help="CPU threads (torch's default)")
-    folder.add_argument("--writers", type=positive, default=1, metavar="N", help="threads that encode (1)")
-    folder.add_argument("--repeats", type=positive, default=3, metavar="N", help="rounds (3)")
-    folder.add_argument("--isolate", action="store_true", help="decode in a process of its own")
-    folder.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _sizes(text: str) -> list[int]:
@@ -236,8 +236,8 @@ def run(args: argparse.Namespace) -> int:
         "cost": _run_cost,
         "backends": _run_backends,
         "whole": _run_whole,
-        "flicker": _run_flicker,
         "folder": _run_folder,
+        "flicker": _run_flicker,
     }
     return runs[args.what](args)
 
@@ -377,6 +377,13 @@ def _run_whole(args: argparse.Namespace) -> int:
         scratch=args.scratch,
         threads=args.threads,
         plain=args.plain,
+        say=_progress if sys.stderr.isatty() else lambda _: None,
+    )
+    if sys.stderr.isatty():
+        _progress("")
+    for line in as_table(rows).splitlines():
+        terminal.say(line)
+    return terminal.OK if all(row.kept and row.way != "failed" for row in rows) else terminal.SOME_FAILED
 
 
 def _run_folder(args: argparse.Namespace) -> int:
@@ -400,9 +407,14 @@ def _run_folder(args: argparse.Namespace) -> int:
     )
     if sys.stderr.isatty():
         _progress("")
-    for line in as_table(rows).splitlines():
+    terminal.say(
+        f"{times.pictures} pictures, {times.pixels / 1e6:.1f} MP, {args.repeats} rounds, "
+        f"{torch.get_num_threads()} threads"
+    )
+    for line in as_table(times).splitlines():
         terminal.say(line)
-    return terminal.OK if all(row.kept and row.way != "failed" for row in rows) else terminal.SOME_FAILED
+    terminal.say(f"gain {times.gain:.3f}, of {times.possible:.3f} possible")
+    return terminal.OK
 
 
 def _run_flicker(args: argparse.Namespace) -> int:
@@ -416,13 +428,6 @@ def _run_flicker(args: argparse.Namespace) -> int:
     )
     for line in as_table(list(rows)).splitlines():
         terminal.say(line)
-    terminal.say(
-        f"{times.pictures} pictures, {times.pixels / 1e6:.1f} MP, {args.repeats} rounds, "
-        f"{torch.get_num_threads()} threads"
-    )
-    for line in as_table(times).splitlines():
-        terminal.say(line)
-    terminal.say(f"gain {times.gain:.3f}, of {times.possible:.3f} possible")
     return terminal.OK
 
 

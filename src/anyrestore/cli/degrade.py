@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415
 
     from anyrestore import image  # noqa: PLC0415
-    from anyrestore.batch.jobs import check_places, plan_jobs  # noqa: PLC0415
+    from anyrestore.batch.jobs import check_places, plan  # noqa: PLC0415
     from anyrestore.batch.running import run_jobs  # noqa: PLC0415
-    from anyrestore.cli.follow import follow  # noqa: PLC0415
+    from anyrestore.cli.follow import Follower  # noqa: PLC0415
     from anyrestore.data.crops import covering_crop, draw  # noqa: PLC0415
     from anyrestore.data.images import list_pictures, load_pictures  # noqa: PLC0415
     from anyrestore.degradations import compose  # noqa: PLC0415
@@ -63,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
             degraded = compose.degrade(clean, recipe, generator, streaks=streaks)
         return dataclasses.replace(picture, pixels=image.from_tensor(degraded, like=picture.pixels))
 
-    jobs = plan_jobs([Path(args.input)], args.output)
-    check_places(jobs)
-    return follow(run_jobs(jobs, degrade, overwrite=args.overwrite), len(jobs), debug=args.debug)
+    planned = plan([Path(args.input)], args.output)
+    check_places(planned.jobs)
+    follower = Follower(debug=args.debug)
+    follower.refused(planned.refused)
+    return follower.follow(run_jobs(planned.jobs, degrade, overwrite=args.overwrite), planned.jobs)

@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         debug = bool(args.debug)
-        with _sigterm_raises():
+        with _signals_raise():
             code = int(args.run(args))
         sys.stdout.flush()
     except SystemExit as leave:  # argparse: --help, --version, or options that are not right
@@ -121,21 +121,28 @@ def _sleep_at_barriers() -> None:
 
 
 @contextmanager
-def _sigterm_raises() -> Generator[None]:
-    """Let SIGTERM unwind the program, so that temporary files go; a second one ends it at once."""
+def _signals_raise() -> Generator[None]:
+    """Let Ctrl-C and SIGTERM unwind the program, so that temporary files go; a second one ends it at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    # Who ignores Ctrl-C (a shell does so for what it starts in the background), or has a handler of its own,
+    # keeps that.
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise _TerminatedError
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_DFL)
+        raise KeyboardInterrupt if number == signal.SIGINT else _TerminatedError
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _drop_stdout() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +17,24 @@ from anyrestore.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
+    from anyrestore.batch.jobs import Job, Plan
+    from anyrestore.batch.manifest import Manifest
+    from anyrestore.batch.running import Result
+    from anyrestore.cli.follow import Follower
     from anyrestore.cli.options import Subparsers
+    from anyrestore.inference.restorer import Restorer
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 BACKENDS = ("torch", "compile", "openvino", "onnxruntime")
+
+_NOT_SETTINGS = {
+    *("verb", "run", "debug", "inputs", "output", "recursive", "resume", "skip_existing", "overwrite"),
+    *("report", "compare", "max_pixels", "model", "weights", "device", "threads", "memory", "scratch"),
+    "isolate",
+}
+"""What may differ between a run and its resumption; of all other options, new ones too, it is assumed that
+they change pixels. (The model and the device are named by what they are in the end. A picture that ran out of
+memory may be given more, or a scratch folder.)"""
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -29,6 +46,18 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--output",
         metavar="OUT",
         help="a file or a folder (default, for one picture: NAME.restored.EXT)",
+    )
+    parser.add_argument(
+        "-r", "--recursive", action="store_true", help="folders in a folder too; results keep the tree"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped: skip what it has done"
+    )
+    parser.add_argument(
+        "--skip-existing", action="store_true", help="skip results that exist, whoever made them"
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", help="a line of JSON for every input; - for stdout, without other lines"
     )
     parser.add_argument("--model", metavar="NAME", help="a model's name, or a file as for --weights")
     parser.add_argument(
@@ -91,24 +120,39 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="decode in a process of its own, which may crash, or is ended after so many seconds (60)",
     )
     parser.add_argument("--max-pixels", metavar="N", type=positive, help="refuse larger pictures")
-    video.add_resume(parser)
     video.add_options(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Restore; one line per picture on stdout, one sentence per failure on stderr."""
-    from anyrestore.batch.decoding import Decoder, Isolated  # noqa: PLC0415
-    from anyrestore.batch.jobs import check_places, plan_jobs  # noqa: PLC0415
-    from anyrestore.batch.running import run_jobs  # noqa: PLC0415
-    from anyrestore.cli.follow import follow  # noqa: PLC0415
+    from anyrestore.batch.jobs import check_places, plan  # noqa: PLC0415
+    from anyrestore.batch.report import Report  # noqa: PLC0415
+    from anyrestore.cli.follow import Follower  # noqa: PLC0415
+
+    if video.are_videos(args.inputs):
+        return video.restore_videos(args, _restorer(args))
+    planned = plan(
+        [Path(name) for name in args.inputs], args.output, compare=args.compare, recursive=args.recursive
+    )
+    if args.resume and planned.folder is None:
+        raise UsageError("--resume: only a folder of results can be gone on with; name it with -o FOLDER/")
+    check_places(planned.jobs)
+    restorer = _restorer(args)
+    with contextlib.ExitStack() as stack:
+        manifest = _manifest(args, planned, restorer.device.type)
+        if manifest is not None:
+            stack.callback(manifest.close)
+        report = None if args.report is None else stack.enter_context(contextlib.closing(Report(args.report)))
+        follower = Follower(debug=args.debug, report=report, quiet=args.report == "-")
+        follower.refused(planned.refused)
+        return _restore(args, planned.jobs, restorer, manifest, follower)
+
+
+def _restorer(args: argparse.Namespace) -> Restorer:
+    """The model, and how it is to be run."""
     from anyrestore.inference.restorer import Restorer  # noqa: PLC0415
 
-    of_videos = video.are_videos(args.inputs)
-    jobs = []
-    if not of_videos:
-        jobs = plan_jobs([Path(name) for name in args.inputs], args.output, compare=args.compare)
-        check_places(jobs)
     restorer = Restorer(
         _model(args.model, args.weights, args.tile),
         device=args.device,
@@ -126,20 +170,55 @@ def run(args: argparse.Namespace) -> int:
     if restorer.understood:
         heard = ", ".join(f"{task} {share:.0%}" for task, share in restorer.understood.items() if share > 0.1)
         complain(f"understood: {heard}")
-    if of_videos:
-        return video.restore_videos(args, restorer)
-    results = run_jobs(
-        jobs,
-        restorer,
-        overwrite=args.overwrite,
-        keep_gps=args.keep_gps,
-        quality=args.quality,
-        max_pixels=args.max_pixels,
-        scratch=restorer.scratch,
-        memory_limit=args.memory,
-        decoder=Decoder if args.isolate is None else lambda: Isolated(seconds=args.isolate),
-    )
-    return follow(results, len(jobs), debug=args.debug)
+    return restorer
+
+
+def _manifest(args: argparse.Namespace, planned: Plan, device: str) -> Manifest | None:
+    """The list of what is done, for several pictures or where it is asked for."""
+    from anyrestore import zoo  # noqa: PLC0415
+    from anyrestore.batch.manifest import Manifest, describe_settings  # noqa: PLC0415
+
+    if planned.folder is None or not (planned.many or args.resume):
+        return None
+    options = {key: value for key, value in vars(args).items() if key not in _NOT_SETTINGS}
+    model = args.weights or args.model or zoo.default_model(device)
+    settings = describe_settings(model, {"device": device, **options})
+    return Manifest(planned.folder, settings, restart=args.overwrite)
+
+
+def _restore(
+    args: argparse.Namespace,
+    jobs: Sequence[Job],
+    restorer: Restorer,
+    manifest: Manifest | None,
+    follower: Follower,
+) -> int:
+    """Do what is left to do of the jobs; the exit code."""
+    from anyrestore.batch.decoding import Decoder, Isolated  # noqa: PLC0415
+    from anyrestore.batch.running import run_jobs  # noqa: PLC0415
+
+    def run(some: Sequence[Job], *, overwrite: bool) -> Iterator[Result]:
+        return run_jobs(
+            some,
+            restorer,
+            overwrite=overwrite,
+            keep_gps=args.keep_gps,
+            quality=args.quality,
+            max_pixels=args.max_pixels,
+            scratch=restorer.scratch,
+            memory_limit=args.memory,
+            decoder=Decoder if args.isolate is None else lambda: Isolated(seconds=args.isolate),
+        )
+
+    if args.skip_existing:
+        there = [job for job in jobs if os.path.lexists(job.target)]
+        follower.skipped([(job, None) for job in there], code="output_exists", message="the results exist")
+        jobs = [job for job in jobs if job not in set(there)]
+    if manifest is None:
+        return follower.follow(run(jobs, overwrite=args.overwrite), jobs)
+    pending = manifest.sort(jobs, resume=args.resume, overwrite=args.overwrite)
+    follower.skipped(pending.done, code="already_done", message="done before, by the same settings")
+    return follower.follow(manifest.run(pending, run), (*pending.new, *pending.redo))
 
 
 def _model(name: str | None, weights: Path | None, tile: int | str) -> str | Path | nn.Module | None:

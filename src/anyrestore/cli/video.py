@@ -33,11 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_resume(parser: argparse.ArgumentParser) -> None:
-    """Declare `--resume`."""
-    parser.add_argument("--resume", action="store_true", help="go on where an interrupted run has stopped")
-
-
 def are_videos(inputs: Sequence[str]) -> bool:
     """Whether the inputs are videos, by suffix, or by content where the suffix is no picture's.
 
