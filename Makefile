@@ -8,11 +8,11 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help demo test check lint types layers unit format clean
+.PHONY: help demo test check lint types layers unit reliability format clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## restore the sample pictures into out/, with before/after sheets
 	$(BIN)/anyrestore restore samples -o out --compare --overwrite
@@ -32,6 +32,9 @@ layers: .venv/.installed-dev ## import-linter: who may import whom
 
 unit: .venv/.installed-dev ## pytest
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+reliability: .venv/.installed-dev ## count the promises of docs/reliability.md; FULL=1 for all their counts
+	ANYRESTORE_FULL=$(FULL) $(BIN)/python -m pytest -n $(WORKERS) -m reliability --scoreboard reliability.json
 
 format: .venv/.installed-dev ## let ruff rewrite what it can
 	$(BIN)/ruff format .

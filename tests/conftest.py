@@ -17,6 +17,19 @@ torch.set_num_threads(1)
 settings.register_profile("anyrestore", deadline=None, derandomize=True, max_examples=50, database=None)
 settings.load_profile("anyrestore")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--scoreboard", metavar="FILE", type=Path, help="count the rows of docs/reliability.md")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    target = config.getoption("--scoreboard")
+    if target is not None:
+        from reliability.scoreboard import TABLE, Scoreboard, promised
+
+        config.pluginmanager.register(Scoreboard(target, promised(TABLE.read_text(encoding="utf-8"))))
+
+
 REFERENCE_DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "test"
 
 

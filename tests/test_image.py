@@ -99,6 +99,7 @@ def test_each_format_decodes_to_what_pillow_sees(kind):
     assert psnr(picture.pixels, np.asarray(pictures.opened(data))) >= 45
 
 
+@pytest.mark.reliability("I23")
 @pytest.mark.parametrize("options", [{"subsampling": "4:1:1"}, {"subsampling": 2}, {"keep_rgb": True}])
 def test_jpeg_colour_layouts(options):  # I23
     smooth = pictures.ramp(width=64, height=48)
@@ -106,6 +107,7 @@ def test_jpeg_colour_layouts(options):  # I23
     assert psnr(image.decode(data).pixels, np.asarray(pictures.opened(data))) >= 45
 
 
+@pytest.mark.reliability("I24", "I28", "I29", "I31", "I32")
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
 def test_png_of_every_depth_and_layout_is_exact(dtype, bands):  # I24, I28, I29, I31, I32
@@ -118,6 +120,7 @@ def test_png_of_every_depth_and_layout_is_exact(dtype, bands):  # I24, I28, I29,
     assert (picture.alpha is not None) == (bands in (2, 4))
 
 
+@pytest.mark.reliability("I54")
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_interlaced_png_is_the_same(dtype):  # I54
     stored = pictures.noise(dtype)
@@ -126,6 +129,7 @@ def test_interlaced_png_is_the_same(dtype):  # I54
     assert np.array_equal(image.decode(interlaced).pixels, stored)
 
 
+@pytest.mark.reliability("I25")
 def test_one_bit_becomes_grey_8():  # I25
     bits = pictures.noise(shape=(16, 24)) > 127
     packed = [np.packbits(row).tobytes() for row in bits]
@@ -138,6 +142,7 @@ def test_one_bit_becomes_grey_8():  # I25
         assert np.array_equal(picture.pixels, bits * 255)
 
 
+@pytest.mark.reliability("I26", "I27")
 @pytest.mark.parametrize("transparent", [False, True])
 def test_palette_becomes_rgb_and_its_transparency_alpha(transparent):  # I26, I27
     palette, opacity = pictures.noise(shape=(16, 3), seed=1), pictures.noise(shape=(16,), seed=2)
@@ -151,6 +156,7 @@ def test_palette_becomes_rgb_and_its_transparency_alpha(transparent):  # I26, I2
         assert picture.alpha is None
 
 
+@pytest.mark.reliability("I33")
 @pytest.mark.parametrize(
     "options",
     [
@@ -170,10 +176,12 @@ def test_tiff_16_bit_is_exact(options):  # I33
     assert np.array_equal(image.decode(pictures.tiff(source, **options)).pixels, stored)
 
 
+@pytest.mark.reliability("I33")
 def test_tiff_lzw_is_exact():  # I33
     assert np.array_equal(image.decode(pictures.pillow(RGB, "TIFF", compression="tiff_lzw")).pixels, RGB)
 
 
+@pytest.mark.reliability("I34")
 def test_tiff_float_keeps_values_outside_the_range():  # I34
     values = pictures.ramp("float32") * 1.5 - 0.2
     picture = image.decode(pictures.tiff(values))
@@ -182,6 +190,7 @@ def test_tiff_float_keeps_values_outside_the_range():  # I34
     assert np.array_equal(image.decode(image.encode(picture, "tiff")).pixels, values)
 
 
+@pytest.mark.reliability("I35")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_tiff_float_not_finite_is_refused(bad):  # I35
     values = pictures.ramp("float32")
@@ -226,6 +235,7 @@ def cmyk_profile():
     return bytes(pyvips.Image.profile_load("cmyk"))
 
 
+@pytest.mark.reliability("I21", "I22")
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 @pytest.mark.parametrize("embedded", [False, True])
 def test_cmyk_becomes_rgb_with_the_right_polarity(kind, embedded, cmyk_profile):  # I21, I22
@@ -243,6 +253,7 @@ def test_cmyk_becomes_rgb_with_the_right_polarity(kind, embedded, cmyk_profile):
     assert picture.metadata.icc is None  # a CMYK profile would be wrong for RGB values
 
 
+@pytest.mark.reliability("I21")
 def test_cmyk_matches_little_cms(cmyk_profile):  # I21
     from PIL import ImageCms
 
@@ -292,6 +303,7 @@ def test_avif_of_more_than_8_bits_uses_the_full_range_and_comes_back_exact(bits)
 # ------------------------------------------------------------------- what is refused, and how
 
 
+@pytest.mark.reliability("I5", "I7", "I52", "I59")
 @pytest.mark.parametrize(
     ("data", "code"),
     [
@@ -315,7 +327,7 @@ def test_avif_of_more_than_8_bits_uses_the_full_range_and_comes_back_exact(bits)
         (b"SIMPLE  =                    T", "unsupported_format"),
         (b"DDS " + b"\0" * 60, "unsupported_format"),
         (b"\xd7\xcd\xc6\x9a" + b"\0" * 60, "unsupported_format"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 60, "unsupported_format"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 60, "format_needs_extra"),
         (b"II*\0\x10\0\0\0CR\x02\0" + b"\0" * 60, "unsupported_format"),
     ],
     ids=lambda value: value if isinstance(value, str) else repr(value[:12]),
@@ -330,6 +342,7 @@ def test_refused_by_content_whatever_the_name(tmp_path, data, code):  # I5, I7, 
             image.read(path)
 
 
+@pytest.mark.reliability("I6")
 def test_random_bytes_are_never_anything_else_than_refused():  # I6
     source = random.Random(0)
     starts = [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"\0\0\0\x1cftypavif"]
@@ -343,6 +356,7 @@ def test_random_bytes_are_never_anything_else_than_refused():  # I6
             pytest.fail("random bytes were decoded")
 
 
+@pytest.mark.reliability("I59")
 @pytest.mark.parametrize("marker", [0xC3, 0xC9, 0xCA])
 def test_jpeg_of_rare_kinds_never_reaches_the_decoder(marker, monkeypatch):  # I59
     data = pictures.pillow(RGB, "JPEG")
@@ -360,6 +374,7 @@ def test_avif_that_holds_another_codec_is_refused(monkeypatch):
     assert refused(data) == "unsupported_format"
 
 
+@pytest.mark.reliability("I8")
 def test_a_wrong_extension_is_a_warning(tmp_path):  # I8
     path = tmp_path / "really_a_jpeg.png"
     path.write_bytes(pictures.pillow(RGB, "JPEG"))
@@ -370,6 +385,7 @@ def test_a_wrong_extension_is_a_warning(tmp_path):  # I8
     assert np.array_equal(picture.pixels, image.decode(path.read_bytes()).pixels)
 
 
+@pytest.mark.reliability("I9", "I55")
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
 def test_what_follows_the_picture_is_ignored_and_not_passed_on(kind):  # I9, I55
     clean = pictures.pillow(RGB, PILLOW[kind])
@@ -379,6 +395,7 @@ def test_what_follows_the_picture_is_ignored_and_not_passed_on(kind):  # I9, I55
     assert b"MARKER" not in image.encode(picture, kind)
 
 
+@pytest.mark.reliability("I62")
 def test_paths_that_are_no_regular_file(tmp_path):  # I62
     (tmp_path / "x.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
@@ -391,6 +408,7 @@ def test_paths_that_are_no_regular_file(tmp_path):  # I62
     listening.close()
 
 
+@pytest.mark.reliability("I64")
 def test_paths_that_lead_nowhere(tmp_path):  # I61, I64
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
@@ -416,6 +434,7 @@ def guarded():
     shutil.rmtree(folder)
 
 
+@pytest.mark.reliability("I60", "I67")
 def test_permission(guarded):  # I60, I67
     assert code_of(InputError, image.read, guarded / "secret.png") == "permission"
     assert code_of(OutputError, image.check_writable, guarded / "new.png") == "output_unwritable"
@@ -433,6 +452,7 @@ def test_file_size_limit_is_checked_before_reading(tmp_path, monkeypatch, extra)
         assert np.array_equal(image.read(tmp_path / "x.png").pixels, RGB)
 
 
+@pytest.mark.reliability("I14", "I15")
 def test_pixel_limit_is_checked_from_the_header(tmp_path):  # I14, I15
     path = tmp_path / "bomb.png"
     path.write_bytes(pictures.png_bomb(20_000))
@@ -449,6 +469,7 @@ def test_pixel_limit_is_checked_from_the_header(tmp_path):  # I14, I15
     assert code_of(InputError, image.decode, pictures.png(RGB), max_pixels=area - 1) == "too_many_pixels"
 
 
+@pytest.mark.reliability("I16")
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (2**31 - 1, 2**31 - 1), (14_000, 14_000), (1, 70_000)])
 def test_headers_that_lie(size):  # I16
     start = time.monotonic()
@@ -519,6 +540,7 @@ def whole_files():
     yield "avif", pictures.pillow(smooth, "AVIF")
 
 
+@pytest.mark.reliability("I1", "I2", "I3", "I4")
 @pytest.mark.parametrize(
     ("kind", "data"), [*whole_files()], ids=lambda value: value if isinstance(value, str) else ""
 )
@@ -533,12 +555,14 @@ def test_a_cut_file_is_never_decoded_in_part(kind, data):  # I1-I4
     assert "truncated" in seen
 
 
+@pytest.mark.reliability("I58")
 def test_png_with_a_wrong_checksum_is_refused():  # I58
     data = pictures.png(RGB, chunks=[(b"tEXt", b"Title\0words")])
     for at in (20, 45, 100, len(data) - 20):
         assert refused(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]) in {"corrupt", "truncated"}
 
 
+@pytest.mark.reliability("I57")
 def test_flipped_jpeg_bytes_never_crash(capfd):  # I57
     source, data = random.Random(0), pictures.pillow(RGB, "JPEG")
     start = data.index(b"\xff\xda") + 14
@@ -552,6 +576,7 @@ def test_flipped_jpeg_bytes_never_crash(capfd):  # I57
 # -------------------------------------------------------------------------------- orientation
 
 
+@pytest.mark.reliability("I44")
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", FORMATS)
 def test_orientation_is_applied_and_reset(kind, orientation, tmp_path):  # I44
@@ -574,6 +599,7 @@ def test_orientation_is_applied_and_reset(kind, orientation, tmp_path):  # I44
         assert image.decode(written).pixels.shape == (32, 48, 3)
 
 
+@pytest.mark.reliability("I45")
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_orientations_that_do_not_exist_are_ignored(orientation):  # I45
     picture = image.decode(pictures.pillow(RGB, "PNG", exif=pictures.exif(orientation)))
@@ -593,6 +619,7 @@ def with_gps(kind, *, big_endian=False):
     return pictures.pillow(RGB, PILLOW[kind], exif=block, xmp=pictures.XMP_GPS)
 
 
+@pytest.mark.reliability("I51")
 @pytest.mark.parametrize("source", FORMATS)
 @pytest.mark.parametrize("target", FORMATS)
 @pytest.mark.parametrize("big_endian", [False, True])
@@ -621,6 +648,7 @@ def test_exif_travels_without_gps(source, target, big_endian):  # I51
     assert b"Somebody</dc:rights>" in packet
 
 
+@pytest.mark.reliability("I51")
 @pytest.mark.parametrize("kind", FORMATS)
 def test_gps_is_kept_on_request(kind):  # I51
     data = with_gps(kind)
@@ -670,6 +698,7 @@ def test_the_thumbnail_goes_with_the_old_picture():
     assert b"Examplecam" in picture.metadata.exif
 
 
+@pytest.mark.reliability("I46")
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "avif"])  # the EXIF of a TIFF is the TIFF itself
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
 @pytest.mark.parametrize(
@@ -689,6 +718,7 @@ def test_corrupt_exif_is_a_warning(kind, block):  # I46
     assert "EXIF" in picture.warnings[0]
 
 
+@pytest.mark.reliability("I47", "I48")
 @pytest.mark.parametrize("source", FORMATS)
 @pytest.mark.parametrize("target", FORMATS)
 def test_icc_profile_is_kept_byte_for_byte(source, target):  # I47, I48
@@ -698,6 +728,7 @@ def test_icc_profile_is_kept_byte_for_byte(source, target):  # I47, I48
     assert pictures.opened(image.encode(picture, target)).info["icc_profile"] == profile
 
 
+@pytest.mark.reliability("I48")
 @pytest.mark.parametrize("kind", ["png", "jpeg", "tiff"])
 def test_grey_icc_profile_is_kept_byte_for_byte(kind):  # I48
     profile = bytearray(pictures.icc(b"GRAY"))
@@ -707,6 +738,7 @@ def test_grey_icc_profile_is_kept_byte_for_byte(kind):  # I48
         assert pictures.opened(image.encode(picture, kind)).info["icc_profile"] == profile
 
 
+@pytest.mark.reliability("I49")
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("bad", ["zeros", "cut", "grey"])
 def test_a_bad_icc_profile_is_dropped_with_a_warning(kind, bad):  # I49
@@ -716,6 +748,7 @@ def test_a_bad_icc_profile_is_dropped_with_a_warning(kind, bad):  # I49
     assert "ICC" in picture.warnings[0]
 
 
+@pytest.mark.reliability("I50")
 @pytest.mark.parametrize("name", [b"gAMA", b"cHRM"])
 def test_png_colour_chunks_are_ignored_with_a_warning(name):  # I50
     body = struct.pack(">I", 100_000) * (1 if name == b"gAMA" else 8)
@@ -845,6 +878,7 @@ def test_lossy_sources_stay_lossy_in_webp_and_avif():
         assert len(image.encode(lossy, kind)) < len(image.encode(lossless, kind))
 
 
+@pytest.mark.reliability("I10", "I11", "I12")
 @given(height=st.integers(1, 40), width=st.integers(1, 40), kind=st.sampled_from(FORMATS))
 def test_size_out_is_size_in(height, width, kind):  # I10, I11, I12
     pixels = pictures.noise(shape=(height, width, 3))
@@ -854,6 +888,7 @@ def test_size_out_is_size_in(height, width, kind):  # I10, I11, I12
         assert np.array_equal(back.pixels, pixels)
 
 
+@pytest.mark.reliability("I11", "I13")
 @pytest.mark.parametrize("shape", [(1, 4096), (4096, 1), (7, 8193)])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_extreme_shapes(shape, kind):  # I11, I13
@@ -918,6 +953,7 @@ def test_a_file_that_appears_meanwhile_is_not_lost(tmp_path, monkeypatch, links)
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.png"]
 
 
+@pytest.mark.reliability("I64", "I67")
 def test_targets_that_cannot_be_written(tmp_path):  # I64, I67
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_bytes(b"")
@@ -942,6 +978,7 @@ def test_targets_that_cannot_be_written(tmp_path):  # I64, I67
     assert sorted(entry.name for entry in tmp_path.iterdir()) == before
 
 
+@pytest.mark.reliability("I63")
 @pytest.mark.parametrize(
     "name",
     [
@@ -1199,6 +1236,7 @@ def test_grey_is_the_mean_of_three_channels():
     assert image.from_tensor(tensor, np.zeros((1, 1), np.uint8))[0, 0] == round(0.3 * 255)
 
 
+@pytest.mark.reliability("I38")
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_any_strides_give_the_same_and_nothing_is_changed(dtype):  # I38
     base = pictures.ramp(dtype, width=40, height=30)
@@ -1223,6 +1261,7 @@ def test_any_strides_give_the_same_and_nothing_is_changed(dtype):  # I38
         assert view.tobytes() == before
 
 
+@pytest.mark.reliability("I36", "I37")
 @pytest.mark.parametrize(
     ("array", "words"),
     [
@@ -1248,6 +1287,7 @@ def test_arrays_that_are_no_pictures_are_named(array, words):  # I36, I37
     assert caught.value.code == "bad_array"
 
 
+@pytest.mark.reliability("I35")
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(dtype, bad):  # I35

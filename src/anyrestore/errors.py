@@ -61,7 +61,8 @@ class UsageError(AnyRestoreError):
 class InputError(AnyRestoreError):
     """An input (file or array) could not be used; nothing was written for it.
 
-    Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``truncated``, ``corrupt``,
+    Codes: ``empty_file``, ``not_an_image``, ``unsupported_format``, ``format_needs_extra`` (a package outside
+    of anyrestore can convert it), ``truncated``, ``corrupt``,
     ``too_many_pixels``, ``file_too_large``, ``multi_page``, ``no_frames`` (a video without a picture),
     ``not_found``, ``not_a_regular_file``, ``permission``, ``unreadable``, ``bad_array``, ``non_finite``,
     ``out_of_memory``, ``memory_limit`` (no way to restore it fits the memory that was named),

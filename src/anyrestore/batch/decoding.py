@@ -28,7 +28,7 @@ import numpy as np
 
 from anyrestore import image
 from anyrestore.errors import AnyRestoreError, InputError, OutputError
-from anyrestore.image import Header, Metadata, Picture, Pixels
+from anyrestore.image import Header, Metadata, Picture, Pixels, ReadOptions
 from anyrestore.image.picture import blank
 from anyrestore.scratch import release
 from anyrestore.storage import shown
@@ -47,15 +47,24 @@ _ERRORS = {"InputError": InputError, "OutputError": OutputError}
 
 
 class Decoder:
-    """Decodes in this process, one picture at a time."""
+    """Decodes in this process, one picture at a time.
+
+    Args:
+        options: what is taken, kept and mended beyond the defaults.
+    """
+
+    def __init__(self, options: ReadOptions | None = None) -> None:
+        self._options = ReadOptions() if options is None else options
 
     def read_header(self, path: Path, *, max_pixels: int) -> Header:
         """As `image.read_header`."""
-        return image.read_header(path, max_pixels=max_pixels)
+        return image.read_header(path, max_pixels=max_pixels, options=self._options)
 
     def read(self, path: Path, *, max_pixels: int, keep_gps: bool, scratch: Path | None) -> Picture:
         """As `image.read`."""
-        return image.read(path, max_pixels=max_pixels, keep_gps=keep_gps, scratch=scratch)
+        return image.read(
+            path, max_pixels=max_pixels, keep_gps=keep_gps, scratch=scratch, options=self._options
+        )
 
     def close(self) -> None:
         """End what is being decoded, if it can be ended; also from another thread."""
@@ -68,11 +77,15 @@ class Isolated(Decoder):
     `time_limit`; `AnyRestoreError` with `process_lost` where no child can be started.
 
     Args:
+        options: as of `Decoder`.
         seconds: that a picture may take, from the order to its last pixel.
         command: what runs :func:`serve`; None for this module.
     """
 
-    def __init__(self, *, seconds: float, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, options: ReadOptions | None = None, *, seconds: float, command: Sequence[str] | None = None
+    ) -> None:
+        super().__init__(options)
         self._seconds = seconds
         self._command = list(command or (sys.executable, "-m", "anyrestore.batch.decoding"))
         self._child: subprocess.Popen[bytes] | None = None
@@ -81,7 +94,8 @@ class Isolated(Decoder):
 
     def read_header(self, path: Path, *, max_pixels: int) -> Header:
         """As `image.read_header`."""
-        return self._ask({"do": "header", "path": str(path), "max_pixels": max_pixels}, path, _header_of)
+        order: dict[str, object] = {"do": "header", "path": str(path), "max_pixels": max_pixels}
+        return self._ask(order, path, _header_of)
 
     def read(self, path: Path, *, max_pixels: int, keep_gps: bool, scratch: Path | None) -> Picture:
         """As `image.read`. With a scratch folder child and parent have a file each while pixels pass."""
@@ -104,6 +118,7 @@ class Isolated(Decoder):
     ) -> T:
         with self._lock:
             self._asking = True
+        order = {**order, "options": dataclasses.asdict(self._options)}
         try:
             return self._ask_running(self._running(), order, path, understand)
         finally:
@@ -347,13 +362,18 @@ def serve(orders: IO[bytes], answers: IO[bytes]) -> None:
     for line in orders:
         order = json.loads(line)
         path, max_pixels = order["path"], order["max_pixels"]
+        options = ReadOptions(**order["options"])
         try:
             if order["do"] == "header":
-                header = image.read_header(path, max_pixels=max_pixels)
+                header = image.read_header(path, max_pixels=max_pixels, options=options)
                 answers.write(json.dumps(dataclasses.asdict(header)).encode() + b"\n")
             else:
                 picture = image.read(
-                    path, max_pixels=max_pixels, keep_gps=order["keep_gps"], scratch=order["scratch"]
+                    path,
+                    max_pixels=max_pixels,
+                    keep_gps=order["keep_gps"],
+                    scratch=order["scratch"],
+                    options=options,
                 )
                 _send_picture(picture, answers)
                 del picture  # not while the next one is waited for

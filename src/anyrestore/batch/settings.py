@@ -64,6 +64,6 @@ class Settings:
             return describe_settings(self.model, options)
         except OSError as error:
             raise ModelError(
-                f"the weights {self.model} cannot be read: {error.strerror or error}; name a file that is there",
+                f"the weights {self.model} cannot be read: {error.strerror or error}; name another file",
                 code="no_weights",
             ) from None

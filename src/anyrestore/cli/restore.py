@@ -109,7 +109,21 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", action="store_true", help="also write NAME.compare.png: before and after"
     )
-    parser.add_argument("--keep-gps", action="store_true", help="keep the place where a picture was taken")
+    parser.add_argument(
+        "--keep-gps",
+        "--keep-metadata",
+        action="store_true",
+        help="keep all metadata, the place where a picture was taken too",
+    )
+    parser.add_argument(
+        "--strip-metadata", action="store_true", help="drop EXIF, XMP, IPTC and text; colour profiles stay"
+    )
+    parser.add_argument(
+        "--allow-truncated", action="store_true", help="take files that are cut short, with a warning"
+    )
+    parser.add_argument(
+        "--fix-nonfinite", action="store_true", help="replace NaN and infinity in float pictures"
+    )
     parser.add_argument("--quality", metavar="Q", type=quality, help="of lossy formats, 1 to 100")
     parser.add_argument(
         "--isolate",
@@ -130,6 +144,8 @@ def run(args: argparse.Namespace) -> int:
     from anyrestore.batch.report import Report  # noqa: PLC0415
     from anyrestore.cli.follow import Follower  # noqa: PLC0415
 
+    if args.keep_gps and args.strip_metadata:
+        raise UsageError("--keep-metadata and --strip-metadata cannot both be meant; leave one out")
     if video.are_videos(args.inputs):
         return video.restore_videos(args, _restorer(args))
     planned = plan(
@@ -194,8 +210,18 @@ def _restore(
     follower: Follower,
 ) -> int:
     """Do what is left to do of the jobs; the exit code."""
+    from anyrestore import image  # noqa: PLC0415
     from anyrestore.batch.decoding import Decoder, Isolated  # noqa: PLC0415
     from anyrestore.batch.running import run_jobs  # noqa: PLC0415
+
+    options = image.ReadOptions(
+        allow_truncated=args.allow_truncated,
+        fix_nonfinite=args.fix_nonfinite,
+        strip_metadata=args.strip_metadata,
+    )
+
+    def decoder() -> Decoder:
+        return Decoder(options) if args.isolate is None else Isolated(options, seconds=args.isolate)
 
     def run(some: Sequence[Job], *, overwrite: bool) -> Iterator[Result]:
         return run_jobs(
@@ -207,7 +233,7 @@ def _restore(
             max_pixels=args.max_pixels,
             scratch=restorer.scratch,
             memory_limit=args.memory,
-            decoder=Decoder if args.isolate is None else lambda: Isolated(seconds=args.isolate),
+            decoder=decoder,
         )
 
     if args.skip_existing:

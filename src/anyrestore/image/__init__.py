@@ -36,6 +36,7 @@ from anyrestore.image.picture import (
     Metadata,
     Picture,
     Pixels,
+    ReadOptions,
     blank_like,
 )
 from anyrestore.image.reading import decode, read, read_header
@@ -51,6 +52,7 @@ __all__ = [
     "Metadata",
     "Picture",
     "Pixels",
+    "ReadOptions",
     "blank_like",
     "check_holds",
     "check_writable",

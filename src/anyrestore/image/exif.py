@@ -249,6 +249,31 @@ def clean_exif(block: Content, *, keep_gps: bool) -> bytes | None:
     return start + _lay_out(lists, 8, Form(form.order))
 
 
+class _AllBut:
+    """Every tag but one: to look a single one up in a file whose others may be large."""
+
+    def __init__(self, tag: int) -> None:
+        self._tag = tag
+
+    def __contains__(self, tag: object) -> bool:
+        return tag != self._tag
+
+
+def bad_orientation(block: Content) -> str | None:
+    """What stands where EXIF says how the picture was held, if that is none of the numbers 1 to 8."""
+    form = form_of(block)
+    if form is None:
+        return None
+    with contextlib.suppress(BadExifError):
+        entries, _ = unpack_ifd(block, form.first(block), form, skip=_AllBut(_ORIENTATION))
+        for entry in entries:
+            if entry.kind != 3 or entry.count < 1:
+                return f"of type {entry.kind}"
+            if not 1 <= entry.integer(form) <= 8:
+                return str(entry.integer(form))
+    return None
+
+
 @dataclass(frozen=True)
 class Patch:
     """What turns an encoded TIFF into one with more tags: `pointer` written at `at`, `tail` at `end`."""

@@ -6,6 +6,7 @@ Sources: PNG (ISO/IEC 15948), JPEG (ITU-T T.81), WebP container (RFC 9649), ISO/
 from __future__ import annotations
 
 import re
+import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from anyrestore.image.picture import Format
 
 SUPPORTED = "PNG, JPEG, TIFF, WebP and AVIF"
 _BLOCKS = frozenset((0x2BC, 0x83BB, 0x8649, 0x8773, 0x935C))  # XMP, IPTC, Photoshop, ICC, layers in a TIFF
+_PHOTOMETRIC = 0x106
+_COLOURS = frozenset((0, 1, 2, 3, 5, 6))  # grey (white or black is 0), RGB, palette, inks, YCbCr: TIFF 6.0
+# Uncompressed and PackBits by TIFF 6.0; LZW has 12 bits for up to 4,094 bytes, deflate (RFC 1951) 2 for 258.
+_MOST_SAVED = {1: 1, 32773: 64, 5: 2730, 8: 1032, 32946: 1032}
 _PIECE = 2**20  # bytes that a walk looks at in one go where it has to look at all of them
 
 
@@ -30,6 +35,7 @@ class Structure:
     gone: str | None = None  # why the file cannot be whole, if so
 
 
+_HEIC = rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)"
 _REFUSED: tuple[tuple[bytes, str], ...] = (
     (rb"GIF8[79]a", "GIF"),
     (rb"BM....\0\0\0\0", "BMP"),
@@ -47,7 +53,6 @@ _REFUSED: tuple[tuple[bytes, str], ...] = (
     (rb"qoif", "QOI"),
     (rb"P[1-7FfHh]\s", "PNM"),
     (rb"#\?(RADIANCE|RGBE)", "Radiance"),
-    (rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", "HEIC"),
     (rb"....ftyp", "video"),
     (rb"(II|MM)(\*\0|\0\*)?....CR|IIRO|IIU\0|FUJIFILMCCD", "camera raw"),
 )
@@ -69,6 +74,13 @@ def recognise(data: Content, name: str) -> Format:
             return "avif"
     if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and start[8:10] != b"CR":
         return "tiff"
+    if re.match(_HEIC, start, re.DOTALL):
+        # libvips's wheels carry no HEVC decoder (patents); what is named here writes PNG from HEIC by itself.
+        raise InputError(
+            f"{name} is a HEIC file, which needs a decoder that does not come with anyrestore; convert it to "
+            "PNG or JPEG first, for example with pillow-heif (pip install pillow-heif).",
+            code="format_needs_extra",
+        )
     for pattern, label in _REFUSED:
         if re.match(pattern, start, re.DOTALL):
             raise InputError(
@@ -123,7 +135,7 @@ def _checksum(data: Content, start: int, end: int) -> int:
 
 
 def _walk_jpeg(data: Content, name: str) -> Structure:
-    at, warnings = 2, list[str]()
+    at, warnings, needed = 2, list[str](), 0
     while True:
         if at + 4 > len(data):
             return Structure(gone="it ends before its picture data", lossless=False)
@@ -134,7 +146,9 @@ def _walk_jpeg(data: Content, name: str) -> Structure:
             at += 1
             continue
         if marker == 0xDA:
-            return Structure(warnings=tuple(warnings), lossless=False)
+            short = len(data) - at < needed
+            gone = "it has too little data for the size that its header says" if short else None
+            return Structure(warnings=tuple(warnings), lossless=False, gone=gone)
         if marker == 0xD9:
             raise InputError(f"{name} is a JPEG without picture data.", code="corrupt")
         length = int.from_bytes(data[at + 2 : at + 4], "big")
@@ -142,6 +156,7 @@ def _walk_jpeg(data: Content, name: str) -> Structure:
             return Structure(gone="it ends inside its header", lossless=False)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             _check_frame(data, at, name)
+            needed = _least_bytes(data[at : at + 2 + length])
         if marker == 0xE2 and data[at + 4 : at + 8] == b"MPF\0":
             warnings.append("the file holds more pictures (MPF); only the main one was read")
         at += 2 + max(length, 2)
@@ -158,6 +173,21 @@ def _check_frame(data: Content, at: int, name: str) -> None:
         )
     if marker == 0xC2 and _scans(data, at) > 200:
         raise InputError(f"{name} is a JPEG with more than 200 scans.", code="corrupt")
+
+
+def _least_bytes(frame: bytes) -> int:
+    """How many bytes the scans of a JPEG have at least: a bit for the DC value of each block (T.81, F and G).
+
+    A decoder draws what is missing in grey where the data end with a marker, however much that is.
+    """
+    if len(frame) < 13:
+        return 0
+    height, width = struct.unpack_from(">HH", frame, 5)
+    # Each component has a block for every 8 x 8 pixels, times its share of the largest sampling.
+    sampling = [(byte >> 4, byte & 15) for byte in frame[11::3]]
+    largest = max(h for h, _ in sampling) * max(v for _, v in sampling)
+    shares = sum(h * v for h, v in sampling)
+    return width * height // 64 * shares // max(largest, 1) // 8
 
 
 def _scans(data: Content, start: int) -> int:
@@ -186,7 +216,7 @@ def _walk_webp(data: Content, name: str) -> Structure:
 def _walk_avif(data: Content, name: str) -> Structure:
     if data[8:12] == b"avis":
         raise several(name, "an AVIF image sequence")
-    at = 0
+    at, seen = 0, set[bytes]()
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
         if size == 1:
@@ -194,7 +224,12 @@ def _walk_avif(data: Content, name: str) -> Structure:
         elif size == 0:
             size = len(data) - at
         if size < 8 or at + size > len(data):
+            if seen >= {b"meta", b"mdat"}:
+                return Structure(
+                    lossless=False
+                )  # what follows a picture that is there is none of its business
             return Structure(gone=f"box {data[at + 4 : at + 8]!r} runs past its end", lossless=False)
+        seen.add(data[at + 4 : at + 8])
         at += size
     return Structure(gone="it ends inside a box" if at < len(data) else None, lossless=False)
 
@@ -230,6 +265,13 @@ def _walk_tiff(data: Content, name: str) -> Structure:
         at = following
     if pages > 1:
         raise several(name, f"a TIFF of {pages} pages")
+    photometric = first[_PHOTOMETRIC].integer(form) if _PHOTOMETRIC in first else 0
+    if photometric not in _COLOURS:
+        raise InputError(
+            f"{name} is a TIFF with colours of a kind that is not supported (photometric {photometric}); "
+            "convert it to grey or RGB.",
+            code="unsupported_format",
+        )
     odd = list[str]()
     if 0x152 in first and first[0x152].integer(form) == 1:
         odd.append("the alpha was premultiplied; the colours were divided by it")  # libvips does that
@@ -237,13 +279,31 @@ def _walk_tiff(data: Content, name: str) -> Structure:
 
 
 def _tiff_cut(tags: dict[int, Entry], form: Form, size: int) -> str | None:
-    """Whether a strip or tile lies outside the file."""
+    """Whether a strip or tile lies outside the file, or there is too little of them for the size."""
+    if _least_of_tiff(tags, form) > size:
+        return "it has too little data for the size that its header says"
     for starts, lengths in ((0x111, 0x117), (0x144, 0x145)):
         if starts in tags and lengths in tags:
             ends = zip(tags[starts].integers(form), tags[lengths].integers(form), strict=False)
             if any(start + length > size for start, length in ends):
                 return "its picture data runs past its end"
     return None
+
+
+def _least_of_tiff(tags: dict[int, Entry], form: Form) -> int:
+    """How many bytes of picture data there are at least, by the most that its compression can save.
+
+    libtiff leaves black what is missing of a strip that is not compressed.
+    """
+
+    def value(tag: int, default: int) -> int:
+        return tags[tag].integer(form) if tag in tags else default
+
+    most = _MOST_SAVED.get(value(259, 1))
+    if most is None or value(_PHOTOMETRIC, 0) == 6:  # subsampled YCbCr has fewer samples
+        return 0
+    bits = value(256, 0) * value(257, 0) * value(258, 1) * value(277, 1)
+    return bits // 8 // most
 
 
 def several(name: str, what: str) -> InputError:

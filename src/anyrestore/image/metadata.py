@@ -14,7 +14,15 @@ from typing import Any
 import pyvips
 
 from anyrestore.image.content import Content
-from anyrestore.image.exif import IPTC, LAYOUT_TAGS, BadExifError, clean_exif, form_of, unpack_ifd
+from anyrestore.image.exif import (
+    IPTC,
+    LAYOUT_TAGS,
+    BadExifError,
+    bad_orientation,
+    clean_exif,
+    form_of,
+    unpack_ifd,
+)
 from anyrestore.image.opening import Opened, field_of
 from anyrestore.image.picture import Format, Metadata
 
@@ -35,18 +43,6 @@ def metadata_in(opened: Opened, warnings: list[str], *, keep_gps: bool) -> Metad
     elif icc is None and b"iCCP" in opened.structure.claims:
         warnings.append("the ICC profile was dropped: it is damaged or does not fit the picture")
 
-    exif = None
-    block = opened.data if kind == "tiff" else _blob(image, "exif-data")
-    if isinstance(block, bytes):
-        block = block.removeprefix(b"Exif\0\0")
-    if block is not None:
-        try:
-            exif = clean_exif(block, keep_gps=keep_gps)
-        except BadExifError as error:
-            warnings.append(f"the EXIF data was dropped: {error}")
-    elif b"eXIf" in opened.structure.claims:
-        warnings.append("the EXIF data was dropped: it does not start like EXIF")
-
     xmp = _blob(image, "xmp-data")
     if xmp is not None:
         xmp = _clean_xmp(xmp, keep_gps=keep_gps)
@@ -61,7 +57,7 @@ def metadata_in(opened: Opened, warnings: list[str], *, keep_gps: bool) -> Metad
     unit = str(image.get("resolution-unit")) if image.get_typeof("resolution-unit") else "in"
     return Metadata(
         icc=icc,
-        exif=exif,
+        exif=_exif_in(opened, warnings, keep_gps=keep_gps),
         xmp=xmp,
         iptc=iptc,
         text=_png_text(image, keep_gps=keep_gps),
@@ -70,6 +66,24 @@ def metadata_in(opened: Opened, warnings: list[str], *, keep_gps: bool) -> Metad
         significant_bits=field_of(image, "bits-per-sample", 0) or None if kind == "avif" else None,
         lossless=opened.structure.lossless,
     )
+
+
+def _exif_in(opened: Opened, warnings: list[str], *, keep_gps: bool) -> bytes | None:
+    block = opened.data if opened.kind == "tiff" else _blob(opened.image, "exif-data")
+    if isinstance(block, bytes):
+        block = block.removeprefix(b"Exif\0\0")
+    if block is None:
+        if b"eXIf" in opened.structure.claims:
+            warnings.append("the EXIF data was dropped: it does not start like EXIF")
+        return None
+    # (AVIF is turned by its own boxes, whatever EXIF says)
+    if opened.kind != "avif" and (odd := bad_orientation(block)):
+        warnings.append(f"EXIF orientation {odd} does not exist; the picture was not turned")
+    try:
+        return clean_exif(block, keep_gps=keep_gps)
+    except BadExifError as error:
+        warnings.append(f"the EXIF data was dropped: {error}")
+        return None
 
 
 def _png_text(image: Any, *, keep_gps: bool) -> tuple[tuple[str, str], ...]:

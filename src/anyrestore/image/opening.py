@@ -44,10 +44,10 @@ class Opened:
     warnings: tuple[str, ...]
 
 
-def _loader(kind: Format, data: Content) -> tuple[Any, Any]:
+def _loader(kind: Format, data: Content, fail_on: str = "truncated") -> tuple[Any, Any]:
     """What the one libvips loader of a format opened, header only, and what has to live as long as that."""
     name = "heif" if kind == "avif" else kind
-    options = {"access": "sequential", "fail_on": "truncated"}
+    options = {"access": "sequential", "fail_on": fail_on}
     if isinstance(data, bytes):
         return getattr(pyvips.Image, f"{name}load_buffer")(data, **options), None
     source = pyvips.SourceCustom()
@@ -57,13 +57,15 @@ def _loader(kind: Format, data: Content) -> tuple[Any, Any]:
     return getattr(pyvips.Image, f"{name}load_source")(source, **options), source
 
 
-def open_picture(data: Content, name: str, max_pixels: int) -> Opened:
+def open_picture(data: Content, name: str, max_pixels: int, *, whole: bool = True) -> Opened:
     """Open a picture, as far as its header.
 
     Args:
         data: The whole file; an open one has to stay open until the pixels are decoded.
         name: What error sentences call it.
         max_pixels: Limit on width x height.
+        whole: Whether to refuse a file that is cut short; if not, what is missing is what the decoder makes
+            of nothing.
 
     Raises:
         InputError: as `read`, for everything that the header shows.
@@ -73,7 +75,7 @@ def open_picture(data: Content, name: str, max_pixels: int) -> Opened:
     kind = recognise(data, name)
     structure = walk(kind, data, name)
     try:
-        image, source = _loader(kind, data)
+        image, source = _loader(kind, data, "truncated" if whole else "none")
     except pyvips.Error as error:
         check_reading(data)
         raise decoding_failed(error, kind, name, structure) from error
@@ -84,7 +86,7 @@ def open_picture(data: Content, name: str, max_pixels: int) -> Opened:
             f"{name} has {width} x {height} = {width * height:,} pixels; the limit is {max_pixels:,}.",
             code="too_many_pixels",
         )
-    if structure.gone is not None:
+    if structure.gone is not None and whole:
         raise InputError(f"{name} is cut short: {structure.gone}.", code="truncated")
     _check_contents(image, kind, name)
 
@@ -100,14 +102,11 @@ def open_picture(data: Content, name: str, max_pixels: int) -> Opened:
             f"supported are grey, RGB and CMYK, with or without alpha, 8-bit, 16-bit or float32.",
             code="unsupported_format",
         )
-    warnings = list(structure.warnings)
     orientation = 1
     # libheif has already turned AVIF by its own irot/imir boxes; EXIF must not turn it again.
     if kind != "avif" and image.get_typeof("orientation"):
-        orientation = int(image.get("orientation"))
-        if not 1 <= orientation <= 8:
-            warnings.append(f"EXIF orientation {orientation} does not exist; the picture was not turned")
-            orientation = 1
+        # (what is no such number is told of with the metadata: libvips calls it 1)
+        orientation = min(max(int(image.get("orientation")), 1), 8)
     if orientation >= 5:
         width, height = height, width
     header = Header(
@@ -121,7 +120,7 @@ def open_picture(data: Content, name: str, max_pixels: int) -> Opened:
         header=header,
         orientation=orientation,
         structure=structure,
-        warnings=tuple(warnings),
+        warnings=structure.warnings,
     )
 
 

@@ -56,6 +56,24 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """What reading takes, keeps and mends beyond its defaults.
+
+    Attributes:
+        allow_truncated: Take a file that is cut short: what the decoder makes of it, with a warning. The
+            header has to be whole; where no row can be decoded the file is refused all the same.
+        fix_nonfinite: In float pictures take NaN and minus infinity as 0, infinity as 1, and count them
+            in a warning.
+        strip_metadata: Drop EXIF, XMP, IPTC and text. What colours and size depend on stays: ICC profile and
+            resolution.
+    """
+
+    allow_truncated: bool = False
+    fix_nonfinite: bool = False
+    strip_metadata: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """What travels with the pixels. Opaque to other modules; `Metadata()` is "none".
 

@@ -21,7 +21,7 @@ import numpy as np
 import pyvips
 
 from anyrestore.errors import InputError
-from anyrestore.image.content import open_stored, read_bytes
+from anyrestore.image.content import Content, open_stored, read_bytes
 from anyrestore.image.metadata import metadata_in
 from anyrestore.image.opening import Opened, check_reading, decoding_failed, open_picture
 from anyrestore.image.picture import (
@@ -31,28 +31,36 @@ from anyrestore.image.picture import (
     Header,
     Picture,
     Pixels,
+    ReadOptions,
     blank,
 )
 from anyrestore.scratch import release
 from anyrestore.storage import shown
 
 _STRIP_BYTES = 2**21  # 2 MiB decoded at once: several copies of a strip are alive inside libvips
+_STRIP_ROWS = 1024  # and no more rows: libvips takes time that grows with their square
 _LYING_BYTES = 2**26  # 64 MiB gathered where rows become columns: each block goes to every row of the picture
 _BYTES_PER_PIXEL = 20  # four channels of float32, and a quarter for tiles that reach over the edge
 
 
-def read_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Header:
+_STRICT = ReadOptions()
+
+
+def read_header(
+    path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, options: ReadOptions = _STRICT
+) -> Header:
     """Say what a picture file is without decoding its pixels, or reading the file into memory.
 
     Args:
         path: A regular file, as large as `read` with a scratch folder takes.
         max_pixels: Limit on width x height.
+        options: As for `read`.
 
     Raises:
         InputError: As `read`, for everything that the header shows.
     """
     with open_stored(path, _largest_file(max_pixels)) as data:
-        return open_picture(data, shown(path), max_pixels).header
+        return open_picture(data, shown(path), max_pixels, whole=not options.allow_truncated).header
 
 
 def read(
@@ -61,6 +69,7 @@ def read(
     max_pixels: int = MAX_PIXELS,
     keep_gps: bool = False,
     scratch: str | os.PathLike[str] | None = None,
+    options: ReadOptions = _STRICT,
 ) -> Picture:
     """Read a picture file.
 
@@ -79,21 +88,22 @@ def read(
         max_pixels: Limit on width x height, checked before decoding.
         keep_gps: Keep the place where the picture was taken.
         scratch: A folder on a disk with room for the pixels; None for pixels in memory.
+        options: What to take, keep and mend beyond the defaults.
 
     Raises:
         InputError: Codes ``not_found``, ``permission``, ``not_a_regular_file``, ``unreadable``,
             ``empty_file``, ``file_too_large``, ``not_an_image``, ``unsupported_format``,
-            ``multi_page``, ``too_many_pixels``, ``truncated``, ``corrupt``, ``non_finite``.
+            ``format_needs_extra``, ``multi_page``, ``too_many_pixels``, ``truncated``, ``corrupt``,
+            ``non_finite``.
         OutputError: ``disk_full``, ``output_unwritable`` or ``output_storage`` for the scratch folder.
     """
     name = shown(path)
     if scratch is None:
-        picture = decode(
-            read_bytes(path, MAX_FILE_BYTES), name=name, max_pixels=max_pixels, keep_gps=keep_gps
-        )
+        data = read_bytes(path, MAX_FILE_BYTES)
+        picture = decode(data, name=name, max_pixels=max_pixels, keep_gps=keep_gps, options=options)
     else:
         with open_stored(path, _largest_file(max_pixels)) as data:
-            picture = _decoded(open_picture(data, name, max_pixels), name, keep_gps=keep_gps, scratch=scratch)
+            picture = _decoded(data, name, max_pixels, keep_gps=keep_gps, scratch=scratch, options=options)
     suffix = Path(path).suffix.lower()
     if suffix and SUFFIXES.get(suffix) != picture.format:
         odd = f"the name ends in {suffix!r} but the content is {picture.format}; the content was used"
@@ -102,7 +112,12 @@ def read(
 
 
 def decode(
-    data: bytes, *, name: str = "the data", max_pixels: int = MAX_PIXELS, keep_gps: bool = False
+    data: bytes,
+    *,
+    name: str = "the data",
+    max_pixels: int = MAX_PIXELS,
+    keep_gps: bool = False,
+    options: ReadOptions = _STRICT,
 ) -> Picture:
     """Decode a picture held in memory; `read` without the file. Same arguments and errors.
 
@@ -111,18 +126,55 @@ def decode(
         name: What error sentences call it.
         max_pixels: Limit on width x height, checked before decoding.
         keep_gps: Keep the place where the picture was taken.
+        options: As for `read`.
     """
-    return _decoded(open_picture(data, name, max_pixels), name, keep_gps=keep_gps, scratch=None)
+    return _decoded(data, name, max_pixels, keep_gps=keep_gps, scratch=None, options=options)
 
 
 def _largest_file(max_pixels: int) -> int:
     return max(MAX_FILE_BYTES, _BYTES_PER_PIXEL * max_pixels)
 
 
-def _decoded(opened: Opened, name: str, *, keep_gps: bool, scratch: str | os.PathLike[str] | None) -> Picture:
+def _decoded(
+    data: Content,
+    name: str,
+    max_pixels: int,
+    *,
+    keep_gps: bool,
+    scratch: str | os.PathLike[str] | None,
+    options: ReadOptions,
+) -> Picture:
+    """The picture; of a file that is cut short what there is of it, if that is allowed."""
+
+    def attempt(*, whole: bool) -> Picture:
+        opened = open_picture(data, name, max_pixels, whole=whole)
+        return _drawn(opened, name, keep_gps=keep_gps, scratch=scratch, options=options)
+
+    try:
+        picture = attempt(whole=True)
+    except InputError as error:
+        if error.code != "truncated" or not options.allow_truncated:
+            raise
+        picture = attempt(whole=False)
+        cut = "the file is cut short; only a part of the picture is there"
+        picture = replace(picture, warnings=(*picture.warnings, cut))
+    return picture
+
+
+def _drawn(
+    opened: Opened,
+    name: str,
+    *,
+    keep_gps: bool,
+    scratch: str | os.PathLike[str] | None,
+    options: ReadOptions,
+) -> Picture:
     warnings = list(opened.warnings)
     metadata = metadata_in(opened, warnings, keep_gps=keep_gps)
+    if options.strip_metadata:
+        metadata = replace(metadata, exif=None, xmp=None, iptc=None, text=())
     header = opened.header
+    mended = 0
     dtype = {8: np.uint8, 16: np.uint16, 32: np.float32}[header.bit_depth]
     size = header.height, header.width
     pixels = blank((*size, 3) if header.bands >= 3 else size, dtype, scratch)
@@ -132,17 +184,30 @@ def _decoded(opened: Opened, name: str, *, keep_gps: bool, scratch: str | os.Pat
         if metadata.significant_bits in (10, 12) and strip.dtype == np.uint16:
             # libvips shifts 10 bits up by 6, so that white is 65472: repeat the high bits below.
             np.bitwise_or(strip, strip >> metadata.significant_bits, out=strip)
-        if strip.dtype == np.float32 and not np.isfinite(strip).all():
-            raise InputError(
-                f"{name} has NaN or infinite pixel values; replace them before restoring.",
-                code="non_finite",
-            )
+        if strip.dtype == np.float32:
+            mended += _mend(strip, name, options)
         _put(strip[..., :3] if pixels.ndim == 3 else strip[..., 0], top, pixels, opened.orientation)
         if alpha is not None:
             _put(strip[..., -1], top, alpha, opened.orientation)
+    if mended:
+        warnings.append(f"{mended:,} values that were not finite were replaced: NaN by 0, infinity by 0 or 1")
     return Picture(
         pixels=pixels, alpha=alpha, format=opened.kind, metadata=metadata, warnings=tuple(warnings)
     )
+
+
+def _mend(strip: Pixels, name: str, options: ReadOptions) -> int:
+    """Replace what is not finite, if that is allowed; how many values there were."""
+    count = strip.size - int(np.count_nonzero(np.isfinite(strip)))
+    if count and not options.fix_nonfinite:
+        raise InputError(
+            f"{name} has NaN or infinite pixel values; replace them before restoring, or with "
+            "--fix-nonfinite.",
+            code="non_finite",
+        )
+    if count:
+        np.nan_to_num(strip, copy=False, nan=0, neginf=0, posinf=1)
+    return count
 
 
 def strips(opened: Opened, name: str) -> Iterator[tuple[int, Pixels]]:
@@ -165,7 +230,7 @@ def strips(opened: Opened, name: str) -> Iterator[tuple[int, Pixels]]:
             image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", depth=depth)
         dtype = np.dtype({"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}[image.format])
         width, height, bands = int(image.width), int(image.height), int(image.bands)
-        rows = max(_STRIP_BYTES // (width * bands * dtype.itemsize), 1)
+        rows = min(max(_STRIP_BYTES // (width * bands * dtype.itemsize), 1), _STRIP_ROWS)
         region = pyvips.Region.new(image)
         for top in range(0, height, rows):
             count = min(rows, height - top)
