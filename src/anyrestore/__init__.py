@@ -1,7 +1,7 @@
 """anyrestore: restore degraded photographs, and train, measure and compare the models that do it.
 
 >>> import anyrestore
->>> restored = anyrestore.Restorer()("photo.jpg")  # doctest: +SKIP
+>>> restored = anyrestore.restore("photo.jpg")  # doctest: +SKIP
 >>> anyrestore.write(restored, "restored.jpg")  # doctest: +SKIP
 """
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anyrestore.degradations import degrade
     from anyrestore.image import Picture, read, write
     from anyrestore.inference.restorer import Restorer
+    from anyrestore.inference.single import restore
     from anyrestore.zoo import create_model, load_model
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "degrade",
     "load_model",
     "read",
+    "restore",
     "write",
 ]
 
@@ -44,6 +46,7 @@ _LAZY = {
     "degrade": "anyrestore.degradations",
     "load_model": "anyrestore.zoo",
     "read": "anyrestore.image",
+    "restore": "anyrestore.inference.single",
     "write": "anyrestore.image",
 }
 

@@ -87,12 +87,13 @@ class OutputError(AnyRestoreError):
 class ModelError(AnyRestoreError):
     """A model could not be found, built or loaded.
 
-    Codes: ``model``, ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint that
-    holds more than tensors), ``no_spandrel`` (other people's networks need the extra ``foreign``),
+    Codes: ``model``, ``unknown_model``, ``no_weights``, ``bad_weights``, ``unsafe_format`` (a checkpoint
+    that holds more than tensors), ``no_spandrel`` (other people's networks need the extra ``foreign``),
     ``not_restoration`` (a network for something else), ``no_lpips`` (what LPIPS needs is not installed),
-    ``no_encoder`` (what instructions in words need is not installed), ``no_backend`` (what a backend needs is
-    not installed), ``cannot_export`` (a network that no graph can hold), ``int8_loss`` (int8 would lose too
-    much), ``bad_output`` (of another size than the input, or not finite), ``non_finite``.
+    ``no_encoder`` (what instructions in words need is not installed), ``no_hub`` (the Hugging Face hub
+    cannot be used), ``no_backend`` (what a backend needs is not installed), ``cannot_export`` (a network
+    that no graph can hold), ``int8_loss`` (int8 would lose too much), ``bad_output`` (of another size than
+    the input, or not finite), ``non_finite``.
     """
 
     default_code = "model"

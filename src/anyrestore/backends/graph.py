@@ -27,9 +27,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from anyrestore import tensorfile, zoo
 from anyrestore.backends import cache
 from anyrestore.backends.contract import Card, Run, package
 from anyrestore.backends.exportable import exportable
+from anyrestore.backends.suspicion import is_possible, oddity
 from anyrestore.errors import ModelError, OutputError
 from anyrestore.provenance import versions
 from anyrestore.storage import store_bytes
@@ -162,12 +164,13 @@ def read(path: Path, extra: str) -> tuple[bytes, Card]:
         extra: of the backend that reads it; what to install if the package onnx is missing.
 
     Raises:
-        ModelError: ``bad_weights`` if it cannot be read, is no such file, keeps tensors outside itself, or is
-            newer than this anyrestore; ``no_backend``.
+        ModelError: ``bad_weights`` if it cannot be read, is no such file, is newer than this anyrestore, or
+            holds what no file of ours does: see :mod:`anyrestore.backends.suspicion`; ``no_backend``.
     """
     onnx = package("onnx", extra)
     try:
-        data = path.read_bytes()
+        with tensorfile.opened(path) as file:
+            data = tensorfile.read_whole(file)
     except OSError as error:
         raise ModelError(
             f"expected a model at {path}, but it cannot be read: {error.strerror}", code="bad_weights"
@@ -180,21 +183,23 @@ def read(path: Path, extra: str) -> tuple[bytes, Card]:
         model = onnx.load_from_string(data)
         about = json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY])
         newer = about.pop("format") > FORMAT
-        outside = any(tensor.data_location for tensor in model.graph.initializer)
     # protobuf's own error has no public base class but Exception.
     except Exception as error:
         raise bad from error
     if newer:
-        raise ModelError(f"{path} was written by a newer anyrestore; update this one", code="bad_weights")
-    if outside:  # numbers from files elsewhere: not ours, and not to be followed
+        raise zoo.needs_newer(path, about.get("version"))
+    if odd := oddity(onnx, model):
+        raise ModelError(
+            f"expected in {path} a graph as anyrestore export writes it, found one with {odd}; it was not "
+            "run",
+            code="bad_weights",
+        )
+    if not is_possible(about):
         raise bad
     try:
-        card = Card(**about)
-        if not (card.size_multiple > 0 and card.bytes_per_pixel > 0):
-            raise bad
+        return data, Card(**about)
     except TypeError as error:
         raise bad from error
-    return data, card
 
 
 def kept(network: nn.Module, make_run: Callable[[bytes, Path | None], Run]) -> Run:
@@ -224,6 +229,19 @@ def kept(network: nn.Module, make_run: Callable[[bytes, Path | None], Run]) -> R
         except OutputError:  # a full disk must not keep anyone from restoring
             path = None
     return make_run(graph, path)
+
+
+def keep(data: bytes) -> Path | None:
+    """A file of our own with these bytes, named by them; None where there is no place for it."""
+    folder = cache.folder("graphs")
+    if folder is None:
+        return None
+    path = folder / f"{hashlib.sha256(data).hexdigest()}.onnx"
+    try:
+        store_bytes(data, path, overwrite=True)
+    except OutputError:
+        return None
+    return path
 
 
 def installed(name: str) -> bool:

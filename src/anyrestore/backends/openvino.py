@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from anyrestore.backends import cache
 from anyrestore.backends.contract import Backed, Run, describe, failed, package, threads
-from anyrestore.backends.graph import kept, read
+from anyrestore.backends.graph import keep, kept, read
 from anyrestore.errors import ModelError
 
 EXTRA = "openvino"
@@ -31,7 +31,8 @@ def prepare(network: nn.Module) -> nn.Module:
 def load(path: Path) -> nn.Module:
     """An exported file; see :func:`anyrestore.backends.load_model`."""
     graph, card = read(path, EXTRA)
-    return Backed(runner(graph, path), card)
+    # Not the file itself, which may have become another one since it was checked.
+    return Backed(runner(graph, keep(graph)), card)
 
 
 def runner(graph: bytes, path: Path | None = None) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,16 +87,14 @@ def _load(what: str | Path | None) -> tuple[nn.Module, Card]:
     name = zoo.default_model() if what is None else what
     if backends.is_graph(name):
         raise UsageError(f"{name} is an exported file already; give the weights")
-    network = zoo.load_model(name).eval()
     if zoo.is_file(name):
-        known = {
-            "name": Path(name).stem,
-            "weights_sha256": hashlib.sha256(Path(name).read_bytes()).hexdigest(),
-        }
+        network, digest = zoo.load_file(Path(name))
+        known = {"name": Path(name).stem, "weights_sha256": digest}
     else:
+        network = zoo.load_model(name)
         entry = zoo.CATALOG[str(name)]
         known = {"name": entry.name, "weights_sha256": entry.sha256, "license": entry.license}
-    return network, describe(network, **known)
+    return network.eval(), describe(network, **known)
 
 
 def _openvino(recorded: bytes, network: nn.Module) -> str:

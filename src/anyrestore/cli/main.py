@@ -25,6 +25,7 @@ from anyrestore.cli import (
     batch,
     bench,
     compare,
+    completion,
     convert,
     data,
     degrade,
@@ -55,6 +56,7 @@ VERBS = (
     train,
     study,
     bench,
+    completion,
 )
 INTERRUPTED = 128 + signal.SIGINT
 TERMINATED = 128 + signal.SIGTERM
@@ -76,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         of_verb = verb.add_parser(subparsers)
         of_verb.add_argument("--debug", action="store_true", help="show where an error came from")
-        of_verb.set_defaults(run=verb.run)
+        of_verb.set_defaults(run=verb.run, command=parser)
     return parser
 
 

@@ -14,10 +14,10 @@ that takes one and has `share` is told it there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -27,12 +27,13 @@ from tqdm import tqdm
 from anyrestore import backends, image, scratch, strips, zoo
 from anyrestore.errors import InputError, ModelError, OutputError, UsageError
 from anyrestore.image import Picture, Pixels
-from anyrestore.inference import memory, planning
+from anyrestore.inference import memory, planning, streaming
 from anyrestore.inference.planning import Request, Way
 from anyrestore.inference.tiling import Span, Tile, blend, plan, windows
 from anyrestore.inference.transparency import conceal
 from anyrestore.layers.padding import pad_columns, pad_to_multiple
 from anyrestore.text.instructions import Instructions
+from anyrestore.zoo import hub
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 SHARE_SIDE = 256
@@ -229,6 +230,106 @@ class Restorer:
                 pixels[unseen] = picture.pixels[unseen]
             results.append(dataclasses.replace(picture, pixels=pixels))
         return results
+
+    @overload
+    def map(
+        self, sources: Iterable[str | Path | Picture], *, ahead: int = 2, errors: Literal["raise"] = "raise"
+    ) -> Iterator[Picture]: ...
+    @overload
+    def map(
+        self, sources: Iterable[Pixels], *, ahead: int = 2, errors: Literal["raise"] = "raise"
+    ) -> Iterator[Pixels]: ...
+    @overload
+    def map(
+        self, sources: Iterable[Tensor], *, ahead: int = 2, errors: Literal["raise"] = "raise"
+    ) -> Iterator[Tensor]: ...
+    @overload
+    def map(self, sources: Iterable[Any], *, ahead: int = 2, errors: str) -> Iterator[Any]: ...
+    def map(self, sources: Iterable[Any], *, ahead: int = 2, errors: str = "raise") -> Iterator[Any]:
+        """Restore a stream: a generator of results, one for each item, in order, made as they are asked for.
+
+        A thread takes items from `sources` and decodes paths while the model works; it starts with the first
+        result that is asked for. An iterator that must stay in its own thread is not for this.
+
+        Args:
+            sources: any iterable, endless ones too, of what :meth:`__call__` takes, kinds mixed if need be.
+            ahead: items that may wait, decoded, for the model; the memory is theirs, one picture and its
+                result, however long the stream.
+            errors: of single items. "raise": the first one is raised in its place, and the stream ends, so
+                that nothing goes missing unnoticed. "yield": the exception comes in the result's place, and
+                the stream goes on: an `AnyRestoreError`, `OSError`, `MemoryError` or `RuntimeError`. What
+                `sources` itself raises, and `TypeError` for an item of no kind that can be restored, always
+                ends the stream.
+
+        Yields:
+            As :meth:`__call__`. Closing the generator (or dropping it) ends its thread as soon as `sources`
+            has given its present item; items that were read ahead are lost.
+
+        Raises:
+            UsageError: an option is out of its range.
+        """
+        return streaming.stream(self, sources, ahead=ahead, errors=errors)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, download: bool = False, **options: Any
+    ) -> Restorer:
+        """A restorer with the model of a folder or repository in Hugging Face's layout, or of the zoo.
+
+        Args:
+            name: a name of the zoo; a folder that :meth:`save_pretrained` wrote; a weights file; or a
+                repository, OWNER/NAME, which is looked for in the local Hugging Face cache.
+            revision: of a repository: a branch, a tag or a commit.
+            download: fetch a repository that is not in the cache (extra `hub`); never done otherwise.
+            options: of :class:`Restorer`.
+
+        Raises:
+            ModelError: there is no such model, or its files are damaged (codes as in
+                :func:`anyrestore.zoo.hub.load_pretrained`).
+            UsageError: as :class:`Restorer`.
+        """
+        return cls(hub.load_pretrained(name, revision=revision, download=download), **options)
+
+    def save_pretrained(self, folder: str | Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Store the model as :meth:`from_pretrained` reads it: `model.safetensors` and `config.json`.
+
+        Args:
+            folder: made if need be; files of these names in it are replaced.
+            dtype: of the stored weights; float16 halves the files, with a small loss.
+
+        Raises:
+            ModelError: the model is none of the zoo's, or a backend computes it.
+            OutputError: the folder cannot be written to.
+        """
+        hub.save_pretrained(self.model, Path(folder), dtype=dtype)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        message: str = "Weights for anyrestore",
+        dtype: torch.dtype = torch.float32,
+    ) -> str:
+        """Store the model in a repository of the Hugging Face hub, in one commit (extra `hub`).
+
+        Args:
+            repo_id: OWNER/NAME; made if it is not there.
+            private: of a new repository; None for the owner's default.
+            token: of the hub; None for the one that is logged in.
+            message: of the commit.
+            dtype: as in :meth:`save_pretrained`.
+
+        Returns:
+            The commit's address.
+
+        Raises:
+            ModelError: as :meth:`save_pretrained`; ``no_hub`` if the package is missing or the hub refuses.
+        """
+        return hub.push_to_hub(
+            self.model, repo_id, private=private, token=token, message=message, dtype=dtype
+        )
 
     def _listen(self, instruction: str, head: Path | None) -> Tensor:
         """The instruction's vector (1 d); what it was taken for goes to `understood`."""

@@ -21,11 +21,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyrestore import tensorfile
 from anyrestore.errors import ModelError
 
 Sentences = Float[Tensor, "b c"]
@@ -131,14 +130,19 @@ class SentenceEncoder:
         tokenizers = _import("tokenizers")
         try:
             sizes = json.loads((folder / "config.json").read_text("utf-8"))
-            tensors = load((folder / "model.safetensors").read_bytes())
-            self._bert = Bert(sizes).eval().requires_grad_(requires_grad=False)
+            with tensorfile.opened(folder / "model.safetensors") as file:
+                tensors = tensorfile.parse(tensorfile.read_whole(file))[1]
+            if not 0 < int(sizes["num_hidden_layers"]) < len(tensors):
+                raise ValueError("it counts more layers than there are")
+            with torch.device("meta"):  # nothing is allocated before the shapes fit
+                self._bert = Bert(sizes).eval()
             # Some files keep the whole model's prefix, all keep tensors that this network does not need.
             prefix = "bert." if any(key.startswith("bert.") for key in tensors) else ""
             mine = {key: tensors[prefix + _public_name(key)].float() for key in self._bert.state_dict()}
-            self._bert.load_state_dict(mine)
+            self._bert.load_state_dict(mine, assign=True)
+            self._bert.requires_grad_(requires_grad=False)
             self._tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ModelError(f"expected a sentence encoder (BERT) in {folder}; {error}") from error
         self.width = int(sizes["hidden_size"])
         longest = min(MAX_TOKENS, int(sizes["max_position_embeddings"]))

@@ -18,23 +18,24 @@ file names its encoder; which head an image network needs is for whoever brings 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anyrestore import tensorfile
 from anyrestore.errors import AnyRestoreError, ModelError, UsageError
+from anyrestore.provenance import versions
 from anyrestore.storage import store_bytes
 from anyrestore.text.encoder import ENCODERS, SentenceEncoder, Sentences, load_encoder
 from anyrestore.text.prompts import TASKS, generate
@@ -46,7 +47,12 @@ WIDTH = 256
 FORMAT = 1
 SEED = 0
 
+_FILE_LIMIT = 64 << 20
+"""Bytes; a head has some hundred thousand."""
+
 _SHIPPED = "minilm.safetensors"
+_SHIPPED_SHA256 = "8800057c2b9a7bf87feee517ee2c46ced65e7b3737fd4bf4f186b4e543b0554a"
+_FIELDS = {"format", "version", "kind", "encoder", "tasks", "sha256"}
 
 
 class Meaning(NamedTuple):
@@ -135,36 +141,62 @@ def train_head(
 
 def save_head(head: InstructionHead, path: Path) -> None:
     """Store a head as safetensors in float16; an existing file is replaced in one step."""
-    header = {"format": FORMAT, "kind": "instruction head", "encoder": head.encoder, "tasks": TASKS}
+    about = {
+        "format": FORMAT,
+        "version": versions()["anyrestore"],
+        "kind": "instruction head",
+        "encoder": head.encoder,
+        "tasks": TASKS,
+    }
     tensors = {key: value.half().contiguous() for key, value in head.state_dict().items()}
-    store_bytes(save(tensors, metadata={"anyrestore": json.dumps(header)}), path, overwrite=True)
+    store_bytes(tensorfile.pack(tensors, about), path, overwrite=True)
 
 
 def load_head(path: Path | None = None) -> InstructionHead:
     """A head from a file that :func:`save_head` wrote; None for the one that ships.
 
     Raises:
-        ModelError: the file is missing, damaged or something else.
+        ModelError: ``bad_weights``: the file is missing, damaged, newer or something else.
     """
     if path is None:
         with resources.as_file(resources.files("anyrestore.text") / "files" / _SHIPPED) as shipped:
-            return load_head(shipped)
+            return _load_head(shipped, _SHIPPED_SHA256)
+    return _load_head(path, None)
+
+
+def _load_head(path: Path, sha256: str | None) -> InstructionHead:
     try:
-        data = path.read_bytes()
-        tensors = {key: value.float() for key, value in load(data).items()}
-        start = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        header = json.loads(start["__metadata__"]["anyrestore"])
-        if header["kind"] != "instruction head" or header["format"] > FORMAT:
-            raise ValueError(f"its header says {header['kind']!r}, format {header['format']}")
-        if tuple(header["tasks"]) != TASKS:
-            raise ValueError(f"its tasks are {', '.join(header['tasks'])}")
-        width, sentence_width = tensors["projection.weight"].shape
-        head = InstructionHead(str(header["encoder"]), sentence_width, width)
-        head.load_state_dict(tensors)
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):
-            raise ValueError("values that are not finite numbers")
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"expected an instruction head in {path}, found something else: {error}") from error
+        with tensorfile.opened(path) as file:
+            if tensorfile.read_header(file) is None:
+                raise ValueError("no safetensors header")
+            data = tensorfile.read_whole(file, _FILE_LIMIT)
+        if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+            raise ValueError("contents that this version was not released with; reinstall anyrestore")
+        header, tensors = tensorfile.parse(data)
+        return _make_head(json.loads(header.words[tensorfile.WORD]), tensors)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, RecursionError) as error:
+        raise ModelError(
+            f"expected an instruction head in {path}, found something else: {error!s:.400}",
+            code="bad_weights",
+        ) from error
+
+
+def _make_head(about: dict[str, Any], tensors: Mapping[str, Tensor]) -> InstructionHead:
+    """A head, from what its file says and holds; ValueError and its like where that cannot be."""
+    if about["kind"] != "instruction head":
+        raise ValueError(f"its header says {about['kind']!r:.60}")
+    if about["format"] > FORMAT:
+        raise ValueError(f"it needs anyrestore >= {about['version']:.40}, this is an older one; update it")
+    if unknown := set(about) - _FIELDS:
+        raise ValueError(f"its header says {sorted(unknown)!r:.60}")
+    if tuple(about["tasks"]) != TASKS:
+        raise ValueError(f"its tasks are {', '.join(about['tasks']):.200}")
+    width, sentence_width = tensors["projection.weight"].shape
+    head = InstructionHead(str(about["encoder"]), sentence_width, width)
+    weights = {key: value.float() for key, value in tensors.items() if value.is_floating_point()}
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise ValueError("values that are not finite numbers")
+    head.load_state_dict(weights)
     return head.eval().requires_grad_(requires_grad=False)
 
 

@@ -2,7 +2,15 @@
 
 from anyrestore.zoo.catalog import CATALOG, Entry, create_model, default_model
 from anyrestore.zoo.foreign import Foreign
-from anyrestore.zoo.weights import is_file, is_public, load_model, load_weights, save_weights
+from anyrestore.zoo.weights import (
+    is_file,
+    is_public,
+    load_file,
+    load_model,
+    load_weights,
+    needs_newer,
+    save_weights,
+)
 
 __all__ = [
     "CATALOG",
@@ -12,7 +20,9 @@ __all__ = [
     "default_model",
     "is_file",
     "is_public",
+    "load_file",
     "load_model",
     "load_weights",
+    "needs_newer",
     "save_weights",
 ]

@@ -272,6 +272,10 @@ CATALOG: dict[str, Entry] = {
 }
 
 
+LARGEST = 1 << 16
+"""No number of any Config is larger: what a file asks for is refused before it is built."""
+
+
 def default_model(device: str = "cpu") -> str:
     """The model that restores when none is named, on this kind of device ("cpu", "cuda", "mps")."""
     del device  # one set of weights ships so far
@@ -289,7 +293,9 @@ def create_model(name: str, **overrides: Any) -> nn.Module:
         ModelError: no such model, no such field, or a value that no network can be built from.
     """
     if name not in CATALOG:
-        raise ModelError(f"expected a model among {', '.join(CATALOG)}, came {name!r}", code="unknown_model")
+        raise ModelError(
+            f"expected a model among {', '.join(CATALOG)}, came {name!r:.200}", code="unknown_model"
+        )
     architecture = CATALOG[name].architecture
     return build(architecture, dataclasses.asdict(ARCHITECTURES[architecture].presets[name]) | overrides)
 
@@ -303,17 +309,26 @@ def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(
-            f"expected an architecture among {known}, came {architecture!r}", code="unknown_model"
+            f"expected an architecture among {known}, came {architecture!r:.99}", code="unknown_model"
         )
     made_by = ARCHITECTURES[architecture]
     fields = {f.name for f in dataclasses.fields(made_by.config)}
     if unknown := sorted(set(config) - fields):
         raise ModelError(
-            f"{architecture} has no option {', '.join(unknown)}; it has {', '.join(sorted(fields))}"
+            f"{architecture} has no option {', '.join(unknown):.200}; it has {', '.join(sorted(fields))}"
         )
+    for key, value in config.items():
+        for number in cast("list[object]", value) if isinstance(value, (list, tuple)) else (value,):
+            # Not a number compares to nothing, so it is refused too.
+            if isinstance(number, (int, float)) and not -LARGEST <= number <= LARGEST:
+                raise ModelError(
+                    f"no {architecture} network can be built from these options: expected {key} in "
+                    f"-{LARGEST}..{LARGEST}, came {value!r:.100}"
+                )
     try:
         # JSON has lists where a Config has tuples.
         values = {k: tuple(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in config.items()}
         return made_by.model(made_by.config(**values))
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"no {architecture} network can be built from these options: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise ModelError(f"no {architecture} network can be built from these options: {why:.500}") from error

@@ -187,9 +187,14 @@ def load_public(path: Path) -> nn.Module:
             it is missing, damaged or of no network that is known, ``not_restoration`` if the network does
             something else, ``no_spandrel`` if ours are not what it holds and spandrel is not installed.
     """
+    return read_public(path)[0]
+
+
+def read_public(path: Path) -> tuple[nn.Module, str]:
+    """As :func:`load_public`, and the SHA-256 of the file's bytes."""
     with open_tensors(path) as file:
         ours = convert_tensors(file)
-        return _through_spandrel(file) if ours is None else ours
+        return (_through_spandrel(file) if ours is None else ours), file.sha256
 
 
 def is_installed() -> bool:

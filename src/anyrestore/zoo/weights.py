@@ -1,34 +1,38 @@
 """Weights as safetensors files whose header says which network they belong to.
 
 Files that anyrestore did not write go to :mod:`anyrestore.zoo.foreign`; nothing is unpickled. safetensors has
-no checksum of its own, so the weights that ship are checked against the SHA-256 in the catalogue, over the
-very bytes that are then used.
+no checksum of its own. Here the header has one, of all that the file says and holds (see
+:mod:`anyrestore.tensorfile`), and the weights that ship are checked against the SHA-256 in the catalogue.
+Both are taken over the very bytes that are then used. Shapes are compared before the numbers are read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import nn
 
+from anyrestore import tensorfile
 from anyrestore.errors import ModelError
+from anyrestore.provenance import versions
 from anyrestore.storage import store_bytes
+from anyrestore.tensorfile import Header
 from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG
 from anyrestore.zoo.convert.checkpoint import is_checkpoint
-from anyrestore.zoo.convert.files import CHECKPOINTS, fill, metadata
-from anyrestore.zoo.foreign import load_public
+from anyrestore.zoo.convert.files import CHECKPOINTS, check_fit, fill, is_float
+from anyrestore.zoo.foreign import read_public
 
 #: Version of the header's layout; a file with a newer one needs a newer anyrestore.
 FORMAT = 1
+#: What it may say; a word that is not known is a damaged one.
+FIELDS = {"format", "version", "architecture", "config", "notes", "sha256"}
 
 
 def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.float16, notes: str = "") -> str:
@@ -41,11 +45,15 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
         ModelError: the model is not one of the zoo's architectures, or has values that ``dtype`` cannot hold.
         OutputError: the file cannot be stored.
     """
-    name = next((key for key, made_by in ARCHITECTURES.items() if isinstance(model, made_by.model)), None)
-    if name is None:
-        raise ModelError(f"expected a model of the zoo, came {type(model).__name__}; it cannot be stored")
+    name = name_architecture(model)
     config: Any = model.config
-    header = {"format": FORMAT, "architecture": name, "config": dataclasses.asdict(config), "notes": notes}
+    about = {
+        "format": FORMAT,
+        "version": versions()["anyrestore"],
+        "architecture": name,
+        "config": dataclasses.asdict(config),
+        "notes": notes,
+    }
     state = model.state_dict()
     tensors = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
     if large := [
@@ -55,9 +63,21 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
             f"expected weights that {dtype} can hold, came larger ones in {', '.join(large[:5])}; "
             "store float32"
         )
-    data = save(tensors, metadata={"anyrestore": json.dumps(header)})
+    data = tensorfile.pack(tensors, about)
     store_bytes(data, path, overwrite=True)
     return hashlib.sha256(data).hexdigest()
+
+
+def name_architecture(model: nn.Module) -> str:
+    """The name, in the catalogue, of a network's architecture.
+
+    Raises:
+        ModelError: it is not one of the zoo's.
+    """
+    for name, made_by in ARCHITECTURES.items():
+        if isinstance(model, made_by.model):
+            return name
+    raise ModelError(f"expected a model of the zoo, came {type(model).__name__}; it cannot be stored")
 
 
 def load_weights(path: Path, *, sha256: str | None = None) -> nn.Module:
@@ -71,25 +91,64 @@ def load_weights(path: Path, *, sha256: str | None = None) -> nn.Module:
         ModelError: ``bad_weights`` if the file is missing, is no such file, is damaged, or does not fit the
             network it names; as :func:`anyrestore.zoo.catalog.build`.
     """
+    return _load(path, sha256)[0]
+
+
+def load_file(path: Path) -> tuple[nn.Module, str]:
+    """A model from any weights file, as :func:`load_model`, and the SHA-256 of the bytes that it came from.
+
+    Raises:
+        ModelError: as :func:`load_model`.
+    """
+    return read_public(path) if is_public(path) else _load(path, None)
+
+
+def _load(path: Path, sha256: str | None) -> tuple[nn.Module, str]:
     try:
-        data = path.read_bytes()
+        with tensorfile.opened(path) as file:
+            try:
+                _check_header(file, path)
+            except ModelError as error:
+                raise (error if sha256 is None else _other(path)) from error
+            data = tensorfile.read_whole(file)
     except OSError as error:
         raise ModelError(
             f"expected weights at {path}, but they cannot be read: {error.strerror}", code="bad_weights"
         ) from error
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        raise ModelError(
-            f"the weights in {path} are not the ones this version was released with; reinstall anyrestore",
-            code="bad_weights",
-        )
-    header = _read_header(data, path)
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 not in (None, digest):
+        raise _other(path)
     try:
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+        header, tensors = tensorfile.parse(data)
+    except ValueError as error:
         raise ModelError(
             f"the weights in {path} are damaged ({error}); fetch the file again", code="bad_weights"
         ) from error
-    return fill(header["architecture"], header["config"], tensors, path)
+    about = _read_about(header, path)
+    return fill(about["architecture"], about["config"], tensors, path), digest
+
+
+def _other(path: Path) -> ModelError:
+    return ModelError(
+        f"the weights in {path} are not the ones that were released under this name (their SHA-256 differs); "
+        "reinstall anyrestore, or fetch them again",
+        code="bad_weights",
+    )
+
+
+def _check_header(file: tensorfile.ByteFile, path: Path) -> None:
+    """Refuse, before any number is read, what cannot be the weights of a network of ours."""
+    header = tensorfile.read_header(file)
+    if header is None and is_checkpoint(file):
+        raise ModelError(
+            f"expected anyrestore weights (.safetensors) in {path}, found a checkpoint, perhaps with "
+            "programs; nothing of it was run; read it with anyrestore convert",
+            code="unsafe_format",
+        )
+    about = _read_about(header, path)
+    entries = header.tensors.items() if header else ()
+    came = {name: (shape, "" if is_float(kind) else kind) for name, (kind, shape, _) in entries}
+    check_fit(about["architecture"], about["config"], came, path)
 
 
 def is_file(name: str | Path) -> bool:
@@ -103,9 +162,9 @@ def is_public(path: Path) -> bool:
     Its first bytes decide; where they are of neither, its name does.
     """
     try:
-        with path.open("rb") as file:
-            if (found := metadata(file)) is not None:
-                return "anyrestore" not in found
+        with tensorfile.opened(path) as file:
+            if (found := tensorfile.read_header(file)) is not None:
+                return tensorfile.WORD not in found.words
             if is_checkpoint(file):
                 return True
     except OSError:
@@ -123,12 +182,12 @@ def load_model(name: str | Path) -> nn.Module:
         ModelError: no such model, no weights for it, or a bad file.
     """
     if is_file(name):
-        path = Path(name)
-        return load_public(path) if is_public(path) else load_weights(path)
+        return load_file(Path(name))[0]
     entry = CATALOG.get(str(name))
     if entry is None:
         raise ModelError(
-            f"expected a model among {', '.join(CATALOG)}, or a .safetensors or .pth file, came {name!r}",
+            f"expected a model among {', '.join(CATALOG)}, or a .safetensors or .pth file, came "
+            f"{str(name)!r:.200}",
             code="unknown_model",
         )
     if entry.weights is None:
@@ -142,21 +201,31 @@ def load_model(name: str | Path) -> nn.Module:
         return load_weights(path, sha256=entry.sha256)
 
 
-def _read_header(data: bytes, path: Path) -> dict[str, Any]:
-    """The anyrestore header of a safetensors file, checked."""
+def _read_about(header: Header | None, path: Path) -> dict[str, Any]:
+    """What the header of a safetensors file of ours says, checked."""
     bad = ModelError(
         f"expected anyrestore weights (.safetensors) in {path}, found something else", code="bad_weights"
     )
+    about = dict[str, Any]()
     try:
-        header = json.loads((metadata(io.BytesIO(data)) or {})["anyrestore"])
-        found, architecture, config = header["format"], header["architecture"], header["config"]
+        about |= json.loads(header.words[tensorfile.WORD]) if header and len(header.words) == 1 else {}
+        found, architecture, config = about["format"], about["architecture"], about["config"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise bad from error
-    if not isinstance(found, int) or not isinstance(architecture, str) or not isinstance(config, dict):
+    if type(found) is not int or not isinstance(architecture, str) or not isinstance(config, dict):
         raise bad
     if found > FORMAT:
-        raise ModelError(
-            f"the weights in {path} have format {found}; this anyrestore reads up to {FORMAT}: update it",
-            code="bad_weights",
-        )
-    return header
+        raise needs_newer(path, about.get("version"))
+    if found < 1 or not FIELDS.issuperset(about):
+        raise bad
+    return about
+
+
+def needs_newer(path: Path, version: object) -> ModelError:
+    """The error for a file of a newer format; ``version`` is the anyrestore that wrote it, if it says so."""
+    known = isinstance(version, str) and re.fullmatch(r"\d[\w.+-]{0,39}", version)
+    needed = f"anyrestore >= {version}" if known else "a newer anyrestore"
+    return ModelError(
+        f"{path} needs {needed}, this is {versions()['anyrestore']}; pip install --upgrade anyrestore",
+        code="bad_weights",
+    )

@@ -38,6 +38,8 @@ STEP_LIMIT = 5_000_000
 """Instructions."""
 REPEAT_LIMIT = 1 << 26
 """Values of a tensor that is larger than its storage."""
+_UNSIGNED_LIMIT = 1 << 20
+"""Bytes of a pickle without a signature."""
 
 #: What zipfile and pickletools raise on broken files; RuntimeError among them for zip's newer versions.
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, OverflowError, EOFError, RuntimeError)
@@ -132,9 +134,19 @@ class Checkpoint:
 def is_checkpoint(file: ByteFile) -> bool:
     """Whether a file begins as one of torch's does."""
     file.seek(0)
-    start = file.read(len(_ZIP))
+    start = file.read(_UNSIGNED_LIMIT)
     file.seek(0)
-    return start == _ZIP or start.startswith(_PICKLE)
+    return start.startswith((_ZIP, _PICKLE)) or _is_unsigned_pickle(start)
+
+
+def _is_unsigned_pickle(start: bytes) -> bool:
+    """Whether instructions can be listed up to the last one: pickle's protocols 0 and 1 have no signature."""
+    try:
+        for _ in pickletools.genops(start):
+            pass
+    except (*_BROKEN, IndexError):
+        return False
+    return True
 
 
 def open_checkpoint(file: ByteFile) -> Checkpoint:

@@ -6,7 +6,7 @@ A checkpoint (``.pt``, ``.pth``, ``.ckpt``) is read by :mod:`anyrestore.zoo.conv
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
+from anyrestore import tensorfile
 from anyrestore.errors import ModelError
 from anyrestore.zoo.catalog import build
 from anyrestore.zoo.convert import CONVERTERS
-from anyrestore.zoo.convert.checkpoint import ByteFile, Stored, open_checkpoint
+from anyrestore.zoo.convert.checkpoint import Stored, open_checkpoint
 
 #: How checkpoints' names end.
 CHECKPOINTS = (".pt", ".pth", ".ckpt")
@@ -36,7 +35,8 @@ PREFIXES = (
     *("ema_model.", "model_ema.", "net_ema.", "ema."),
     *("module.", "_orig_mod.", "net.", "model.", "network.", "generator.", "net_g.", "netG."),
 )
-_HEADER_LIMIT = 64 << 20
+#: Shape, and the type where it is none of floating-point numbers.
+Kind = tuple[tuple[int, ...], str]
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,13 @@ class TensorFile:
         candidates: by name, shapes without numbers; see :func:`state_dicts`.
         read: the tensors of a candidate, on the CPU, in the file's types; ``ModelError`` where they are not
             whole.
+        sha256: of the file's bytes.
     """
 
     path: Path
     candidates: list[dict[str, Any]]
     read: Callable[[Mapping[str, Any]], dict[str, Tensor]]
+    sha256: str
 
     def unknown(self, expected: str) -> ModelError:
         """The error for a file that holds something else than ``expected``."""
@@ -98,11 +100,13 @@ def open_tensors(path: Path) -> Generator[TensorFile]:
             missing, damaged or no such file.
     """
     try:
-        with path.open("rb") as file:
-            if metadata(file) is not None:
-                found = list(_without_prefixes(load(file.read()), 3))
-                yield TensorFile(path, found, dict)
+        with tensorfile.opened(path) as file:
+            if tensorfile.read_header(file) is not None:
+                data = tensorfile.read_whole(file)
+                found = list(_without_prefixes(_whole(data, path), 3))
+                yield TensorFile(path, found, dict, hashlib.sha256(data).hexdigest())
                 return
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
             with _named(path):
                 checkpoint = open_checkpoint(file)
             limit = 4 * file.seek(0, 2) + (1 << 20)
@@ -115,33 +119,22 @@ def open_tensors(path: Path) -> Generator[TensorFile]:
                 with _named(path):
                     return {name: checkpoint.load(stored) for name, stored in candidate.items()}
 
-            yield TensorFile(path, list(state_dicts(checkpoint.content)), read)
+            yield TensorFile(path, list(state_dicts(checkpoint.content)), read, digest)
     except OSError as error:
         raise ModelError(
             f"expected a checkpoint at {path}, but it cannot be read: {error.strerror or error}",
             code="bad_weights",
         ) from error
-    except SafetensorError as error:
+
+
+def _whole(data: bytes, path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file."""
+    try:
+        return tensorfile.parse(data)[1]
+    except ValueError as error:
         raise ModelError(
             f"the weights in {path} are damaged ({error}); fetch the file again", code="bad_weights"
         ) from error
-
-
-def metadata(file: ByteFile) -> dict[str, Any] | None:
-    """The words in a safetensors file's header, none perhaps; None for another kind of file."""
-    length = file.seek(0, 2)
-    file.seek(0)
-    size = int.from_bytes(file.read(8), "little")
-    header = file.read(size) if 2 <= size <= min(_HEADER_LIMIT, length - 8) else b""
-    file.seek(0)
-    if not header.startswith(b"{"):
-        return None
-    try:
-        found = json.loads(header)
-    except (ValueError, RecursionError):
-        return None
-    words = found.get("__metadata__")
-    return cast("dict[str, Any]", words) if isinstance(words, dict) else {}
 
 
 def convert_tensors(file: TensorFile, architecture: str | None = None) -> nn.Module | None:
@@ -188,21 +181,45 @@ def fill(architecture: str, config: Mapping[str, Any], state: Mapping[str, Tenso
         ModelError: ``bad_weights`` if the tensors do not fit or are not all finite floats; as
             :func:`anyrestore.zoo.catalog.build`.
     """
+    came = {
+        key: (tuple(value.shape), "" if value.is_floating_point() else str(value.dtype))
+        for key, value in state.items()
+    }
+    check_fit(architecture, config, came, path)
+    model = build(architecture, config)
+    model.load_state_dict(finite_floats(state, path))
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def check_fit(architecture: str, config: Mapping[str, Any], came: Mapping[str, Kind], path: Path) -> None:
+    """See that these are the tensors of such a network, without any numbers.
+
+    Raises:
+        ModelError: as :func:`fill`; the first five differences are named.
+    """
     with _named(path), torch.device("meta"):
-        expected = {
-            key: tuple(value.shape) for key, value in build(architecture, config).state_dict().items()
-        }
-    came = {key: tuple(value.shape) for key, value in state.items()}
+        network = build(architecture, config)
+    expected = {key: (tuple(value.shape), "") for key, value in network.state_dict().items()}
     if odd := sorted(k for k in expected.keys() | came.keys() if expected.get(k) != came.get(k)):
-        listed = "; ".join(f"{k}: expected {expected.get(k)}, came {came.get(k)}" for k in odd[:5])
+        listed = "; ".join(
+            f"{k!s:.100}: expected {_words(expected.get(k))}, came {_words(came.get(k))}" for k in odd[:5]
+        )
         raise ModelError(
             f"the weights in {path} do not fit the network that they are of ({architecture}; differences: "
             f"{len(odd)}: {listed})",
             code="bad_weights",
         )
-    model = build(architecture, config)
-    model.load_state_dict(finite_floats(state, path))
-    return model.eval().requires_grad_(requires_grad=False)
+
+
+def _words(kind: Kind | None) -> str:
+    if kind is None:
+        return "none"
+    return f"{kind[0]!s:.60}" + (f" of {kind[1]:.20}" if kind[1] else "")
+
+
+def is_float(kind: str) -> bool:
+    """Whether safetensors' word for a type is one of floating-point numbers."""
+    return kind.startswith(("F", "BF"))
 
 
 def finite_floats(state: Mapping[str, Tensor], path: Path, *, integers: bool = False) -> dict[str, Tensor]:
