@@ -37,6 +37,8 @@ SUPPORTED = hasattr(os, "posix_fallocate") and hasattr(mmap.mmap, "madvise")
 """Whether the system has what this takes: Linux has, macOS and Windows have not."""
 
 _PIECE = 2**24  # bytes written at once where room cannot be asked for
+_WINDOW = 2**16
+"""Bytes that Linux maps around a page that is looked at (``fault_around_bytes``)."""
 
 
 def allocate(shape: Sequence[int], dtype: npt.DTypeLike, folder: str | os.PathLike[str]) -> npt.NDArray[Any]:
@@ -105,9 +107,11 @@ def release(array: npt.NDArray[Any], first: int = 0, last: int | None = None) ->
     for count, stride in zip(rows.shape, rows.strides, strict=True):
         low += min(0, (count - 1) * stride)
         high += max(0, (count - 1) * stride)
-    # Outwards to whole pages: a neighbour's row that goes along is read back when it is needed.
-    start = low // mmap.PAGESIZE * mmap.PAGESIZE
-    buffer.madvise(mmap.MADV_DONTNEED, start, high + rows.itemsize - start)
+    # Outwards, and a window more: where Linux maps a page it maps the window around it, as far as that is in
+    # the page cache, so rows that were let go are back with their neighbours. What is needed comes back too.
+    start = max(low // _WINDOW - 1, 0) * _WINDOW
+    stop = min(-(-(high + rows.itemsize) // _WINDOW) * _WINDOW, len(buffer))
+    buffer.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
 
 def is_backed(array: npt.NDArray[Any]) -> bool:

@@ -38,8 +38,9 @@ _DIVIDER = 4
 """Width, in pixels, of the white line between the two halves of a before/after sheet."""
 _BAND = 64
 """Rows of a sheet that are made at once."""
-_COPIES = 4
-"""What a picture takes on its way, in units of itself: its result, what encoding takes, and itself."""
+_COPIES = 6
+"""What a picture takes on its way, in units of itself: itself, its result, and what encoding takes (of JPEG
+all coefficients, and the check of what was encoded)."""
 _LARGE_SHARE = 4
 """A picture is large if it takes more than this part (1/n) of the memory..."""
 _ROOM_SHARE = 8
@@ -109,7 +110,10 @@ def run_jobs(
         A result per job; fewer where the disk is full, the last of which says so.
     """
     limit = image.MAX_PIXELS if max_pixels is None else max_pixels
-    budget = memory.default_budget(torch.device("cpu")) if memory_limit is None else memory_limit
+    if memory_limit is None:
+        budget = memory.default_budget(torch.device("cpu"))
+    else:  # of which a part is taken already: the interpreter, libraries, weights
+        budget = max(memory_limit - memory.resident(), 1)
     steps = _Steps(restore, overwrite=overwrite, keep_gps=keep_gps, quality=quality, max_pixels=limit)
     decoders = [decoder() for _ in range(readers + 1)]  # one more for pictures that go by themselves
     line = _Line(jobs, steps, budget=budget, scratch=scratch, decoders=decoders, writers=writers)

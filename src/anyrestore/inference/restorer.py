@@ -491,6 +491,8 @@ class Restorer:
                     raise
             else:
                 self.way = way
+                if self.memory_limit is not None and self.device.type == "cpu":
+                    memory.resident()  # what the C library keeps goes back: the result is still to be written
                 return
             # Here, outside the handler, the failed attempt's tensors are no longer held by its traceback.
             if self.device.type == "cuda":

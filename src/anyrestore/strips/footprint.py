@@ -26,6 +26,8 @@ RELEASED = 8
 """Strips after which rows are let go that lie in a file."""
 FIXED_BYTES = 64 << 20
 """What libraries need the first time, and a picture of any size: code, packed weights, thread stacks."""
+MAPPED_BYTES = 32 << 20
+"""What is mapped beside the rows at work where maps, and then the picture too, lie in files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,4 +99,5 @@ class Footprint:
     def total(self, threads: int, elsewhere: Collection[int] = ()) -> int:
         """Bytes at the most, with so many threads; maps of the levels ``elsewhere`` are not in memory."""
         held = (level.strip + (level.mapped if i in elsewhere else 0) for i, level in enumerate(self.levels))
-        return self.maps(elsewhere) + threads * max(held) + FIXED_BYTES
+        fixed = FIXED_BYTES + (MAPPED_BYTES if elsewhere else 0)
+        return self.maps(elsewhere) + threads * max(held) + fixed
