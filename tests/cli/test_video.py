@@ -63,6 +63,67 @@ def test_what_is_not_right_is_said(
     assert not (tmp_path / "b.mp4").exists()
 
 
+@pytest.mark.parametrize(
+    "option", ["--report=r.jsonl", "--isolate=9", "--strip-metadata", "--allow-truncated", "--fix-nonfinite"]
+)
+def test_what_would_be_without_effect_is_refused(command: Any, tmp_path: Path, option: str) -> None:
+    done = command("restore", option, clips.write(tmp_path / "a.mp4"), "-o", tmp_path / "b.mp4")
+    assert (done.code, "is for pictures" in done.err) == (2, True), done.err
+    assert not (tmp_path / "b.mp4").exists()
+
+
+def test_one_that_fails_does_not_stop_the_others(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    good = [clips.write(tmp_path / name) for name in ("a.mp4", "c.mp4")]
+    done = command("restore", good[0], tmp_path / "bad.mp4", good[1], "-o", f"{tmp_path}/out/")
+    assert done.code == 1
+    assert len(done.out.splitlines()) == 2
+    assert f"anyrestore: {tmp_path}/bad.mp4: " in done.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4", "c.mp4"]
+
+
+def test_an_error_of_no_kind_is_one_sentence_too(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("out of the blue")
+
+    monkeypatch.setattr("anyrestore.video.restore", fail)
+    done = command("restore", clips.write(tmp_path / "a.mp4"), "-o", tmp_path / "b.mp4")
+    assert (done.code, "internal error (ValueError: out of the blue)" in done.err) == (3, True)
+
+
+def test_what_is_done_is_skipped_when_the_rest_is_gone_on_with(command: Any, tmp_path: Path) -> None:
+    videos = [clips.write(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.mp4").write_bytes(b"done")
+    for option in ("--resume", "--skip-existing"):
+        (tmp_path / "out/b.mp4").unlink(missing_ok=True)
+        done = command("restore", *videos, "-o", tmp_path / "out", option)
+        assert (done.code, "a.mp4: skipped" in done.err, len(done.out.splitlines())) == (0, True, 1)
+        assert (tmp_path / "out/a.mp4").read_bytes() == b"done"
+    assert command("restore", *videos, "-o", tmp_path / "out").code == 4
+    assert command("restore", *videos, "-o", tmp_path / "out", "--resume", "--overwrite").code == 0
+    assert (tmp_path / "out/a.mp4").read_bytes() != b"done"
+
+
+def test_another_weights_file_begins_anew(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, weights = clips.write(tmp_path / "a.mp4"), tmp_path / "head.safetensors"
+    told = list[str]()
+
+    def note(*arguments: Any, **_: object) -> None:
+        told.append(arguments[3].settings)
+        raise ValueError
+
+    monkeypatch.setattr("anyrestore.video.restore", note)
+    for content in (b"one", b"one", b"two"):
+        weights.write_bytes(content)
+        command("restore", source, "-o", tmp_path / "b.mp4", "--instruction-head", weights)
+    assert told[0] == told[1] != told[2]
+
+
 def test_pictures_and_videos_go_apart(command: Any, tmp_path: Path) -> None:
     image.write(Picture(pixels=np.zeros((8, 8, 3), np.uint8)), tmp_path / "a.png")
     done = command("restore", tmp_path / "a.png", clips.write(tmp_path / "a.mp4"), "-o", f"{tmp_path}/out/")

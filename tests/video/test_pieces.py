@@ -14,14 +14,16 @@ from pathlib import Path
 import clips
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tiny_models
 from anyrestore import Restorer, video
+from anyrestore.backends.contract import Backed, describe
 from anyrestore.errors import OutputError
 from anyrestore.video import Options
 from anyrestore.video.encoding import Packets
 from anyrestore.video.pieces import Folder, Piece
+from anyrestore.video.restoring import _fingerprint
 
 KILLS = 100 if os.environ.get("ANYRESTORE_FULL") else 2
 
@@ -90,6 +92,22 @@ def test_another_job_begins_anew_and_says_why(tmp_path: Path, source: Path, chan
     assert made.kept == 0
     named = {"crf": "encoder", "settings": "settings", "source": "source", "model": "model"}[change]
     assert any(w.startswith("begun anew") and named in w for w in made.warnings)
+
+
+def test_a_graph_is_known_by_the_network_behind_it_and_by_its_card() -> None:
+    def graph(network: nn.Module | None, **known: str) -> Backed:
+        return Backed(lambda image: image, describe(nn.Identity(), **known), network)
+
+    one, other = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+    found = [
+        _fingerprint(model)
+        for model in (
+            *(graph(one), graph(other)),
+            *(graph(None, weights_sha256="a"), graph(None, weights_sha256="b"), graph(None)),
+        )
+    ]
+    assert len(set(found)) == len(found)
+    assert _fingerprint(graph(one)) == found[0]
 
 
 def test_a_damaged_piece_is_made_again(tmp_path: Path, source: Path) -> None:

@@ -8,6 +8,7 @@ import clips
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import tiny_models
 from anyrestore import Restorer, video
@@ -89,14 +90,19 @@ def test_tiles_and_other_models_are_refused(model: nn.Module, tmp_path: Path) ->
 
 
 def test_brightness_flickers_less() -> None:
-    """cea-t's own weights, a still scene, dark, fresh noise in every frame."""
+    """cea-t's own weights, two still scenes, dark, fresh noise in every frame."""
     restorer = Restorer("cea-t", device="cpu")
-    images = [(0.25 * image).clamp(0, 1) for image in noisy(6, side=48)]
-    plain = torch.cat([restorer(image) for image in images])
-    smoothing = Smoothing(restorer.model, 0.9)
-    smooth: list[Tensor] = []
-    for image in images:
-        with smoothing.frame(image):
-            smooth.append(restorer(image))
-    assert torch.equal(smooth[0], plain[:1])
-    assert torch.cat(smooth).mean(dim=(1, 2, 3)).std() < 0.9 * plain.mean(dim=(1, 2, 3)).std()
+    flicker = {0.0: 0.0, 0.9: 0.0}
+    for seed in (0, 1):
+        generator = torch.Generator().manual_seed(seed)
+        # Scenes with large areas: in small or wild ones other parts of the network flicker more.
+        still = F.interpolate(torch.rand(1, 3, 6, 6, generator=generator), (160, 160), mode="bicubic") / 4
+        images = [still + 0.1 * torch.randn(still.shape, generator=generator) for _ in range(6)]
+        for strength in flicker:
+            smoothing = Smoothing(restorer.model, strength)
+            restored: list[Tensor] = []
+            for image in images:
+                with smoothing.frame(image):
+                    restored.append(restorer(image.clamp(0, 1)))
+            flicker[strength] += float(torch.cat(restored).mean(dim=(1, 2, 3)).std())
+    assert flicker[0.9] < 0.7 * flicker[0.0]

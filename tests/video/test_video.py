@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import clips
@@ -16,6 +16,7 @@ from torch import Tensor
 from anyrestore import video
 from anyrestore.errors import InputError, OutputError, UsageError
 from anyrestore.video import Options
+from anyrestore.video.encoding import Encoding, configure
 
 MILLI = Fraction(1, 1000)
 
@@ -238,3 +239,23 @@ def test_too_large_frames_are_refused(tmp_path: Path) -> None:
             clips.write(tmp_path / "a.mp4"), tmp_path / "b.mp4", same, Options(max_pixels=48 * 32 - 1)
         )
     assert caught.value.code == "too_many_pixels"
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx264rgb"])
+def test_x264_looks_ahead_without_a_thread(codec: str) -> None:
+    """With one, about one encoding of a thousand comes out otherwise: too seldom to be met here."""
+    context = cast("av.VideoCodecContext", av.CodecContext.create(codec, "w"))
+    encoding = Encoding(
+        codec=codec,
+        format="yuv420p" if codec == "libx264" else "rgb24",
+        crf=16,
+        width=48,
+        height=32,
+        rate=(25, 1),
+        aspect=None,
+        colours=(1, 1, 1, 1),
+        interlaced=0,
+        in_header=True,
+    )
+    configure(context, encoding)
+    assert "sync-lookahead=0" in context.options["x264-params"]

@@ -123,6 +123,11 @@ class Backed(nn.Module):
             raise ModelError("an exported model cannot be told what tiles share; use the network's weights")
         return self._beside[0](image, condition)
 
+    @property
+    def network(self) -> nn.Module | None:
+        """The network that the graph was made of, if it is here."""
+        return self._beside[0]
+
 
 def package(name: str, extra: str) -> Any:
     """A package that a backend needs, imported.

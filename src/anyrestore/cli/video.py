@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import sys
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from anyrestore.cli.terminal import OK, complain, escape, say
+from anyrestore.cli.terminal import (
+    ALL_FAILED,
+    OK,
+    OUTPUT_FAILED,
+    SOME_FAILED,
+    complain,
+    describe,
+    escape,
+    exit_code,
+    say,
+)
 from anyrestore.errors import UsageError
 
 if TYPE_CHECKING:
     from anyrestore.inference.restorer import Restorer
+    from anyrestore.video import Options
+
+_FOR_PICTURES = (
+    *("compare", "quality", "report", "isolate"),
+    *("strip_metadata", "allow_truncated", "fix_nonfinite"),
+)
+"""Options that would be without effect on a video."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +75,17 @@ def are_videos(inputs: Sequence[str]) -> bool:
 
 
 def restore_videos(args: argparse.Namespace, restorer: Restorer) -> int:
-    """Restore videos one after another; a line for each on stdout. The first that fails ends it."""
-    from tqdm import tqdm  # noqa: PLC0415
+    """Restore videos one after another; a line for each on stdout, a sentence for each that fails.
 
+    Only a full disk ends it before its time.
+    """
     from anyrestore import video  # noqa: PLC0415
 
-    if args.compare or args.quality is not None:
-        raise UsageError("--compare and --quality are for pictures; a video's quality is --crf")
+    for name in _FOR_PICTURES:
+        if getattr(args, name) not in (None, False):
+            raise UsageError(
+                f"--{name.replace('_', '-')} is for pictures; leave it out (a video's quality is --crf)"
+            )
     jobs = _targets([Path(name) for name in args.inputs], args.output)
     limit = {} if args.max_pixels is None else {"max_pixels": args.max_pixels}
     options = video.Options(
@@ -70,32 +95,67 @@ def restore_videos(args: argparse.Namespace, restorer: Restorer) -> int:
         keep_gps=args.keep_gps,
         codec=args.video_codec,
         crf=args.crf,
-        settings=f"tile {args.tile}, backend {args.backend}, instruction {args.instruction}",
+        settings=_settings(args, restorer.device.type),
         **limit,
     )
     complain("frames are restored one by one; what differs between them may flicker")
+    errors = list[Exception]()
     for source, target in jobs:
-        began = time.monotonic()
-        with tqdm(unit="frame", leave=False, disable=None) as bar:
+        if os.path.lexists(target) and (args.skip_existing or (args.resume and not args.overwrite)):
+            complain(f"skipped: {escape(target)} exists; --overwrite makes it anew", about=source)
+            continue
+        try:
+            _restore(source, target, restorer, options)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it must not end the other videos' turn)
+            if args.debug:
+                traceback.print_exception(error, file=sys.stderr)
+            complain(describe(error), about=source)
+            errors.append(error)
+            if getattr(error, "code", "") == "disk_full":
+                break
+    codes = {exit_code(error) for error in errors}
+    if len(errors) == len(jobs) and len(codes) == 1:
+        return codes.pop()
+    if not errors:
+        return OK
+    return OUTPUT_FAILED if OUTPUT_FAILED in codes else SOME_FAILED if len(errors) < len(jobs) else ALL_FAILED
 
-            def advance(done: int, of: int | None, bar: tqdm[Any] = bar) -> None:
-                bar.total = of
-                bar.update(done - bar.n)
 
-            try:
-                made = video.restore(source, target, restorer, options, advance=advance)
-            except BaseException as error:
-                if not isinstance(error, Exception):  # Ctrl-C and SIGTERM
-                    complain("what is finished is kept; go on with --resume", about=source)
-                raise
-        for warning in made.warnings:
-            complain(f"warning: {warning}", about=source)
-        kept = f", {made.kept} of them kept from before" if made.kept else ""
-        say(
-            f"{escape(source)} -> {escape(target)}  {made.width}x{made.height}  {made.frames} frames{kept}  "
-            f"{made.codec}  {time.monotonic() - began:.1f} s"
-        )
-    return OK
+def _restore(source: Path, target: Path, restorer: Restorer, options: Options) -> None:
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from anyrestore import video  # noqa: PLC0415
+
+    began = time.monotonic()
+    with tqdm(unit="frame", leave=False, disable=None) as bar:
+
+        def advance(done: int, of: int | None) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        try:
+            made = video.restore(source, target, restorer, options, advance=advance)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C and SIGTERM
+                complain("what is finished is kept; go on with --resume", about=source)
+            raise
+    for warning in made.warnings:
+        complain(f"warning: {warning}", about=source)
+    kept = f", {made.kept} of them kept from before" if made.kept else ""
+    say(
+        f"{escape(source)} -> {escape(target)}  {made.width}x{made.height}  {made.frames} frames{kept}  "
+        f"{made.codec}  {time.monotonic() - began:.1f} s"
+    )
+
+
+def _settings(args: argparse.Namespace, device: str) -> str:
+    """All that changes the result and is not among the options of videos."""
+    from anyrestore import zoo  # noqa: PLC0415
+    from anyrestore.batch.manifest import describe_settings  # noqa: PLC0415
+
+    options = {key: getattr(args, key) for key in ("tile", "backend", "instruction", "instruction_head")}
+    model = args.weights or args.model or zoo.default_model(device)
+    return json.dumps(describe_settings(model, {"device": device, **options}), sort_keys=True)
 
 
 def _targets(sources: Sequence[Path], output: str | None) -> list[tuple[Path, Path]]:

@@ -41,12 +41,16 @@ _DEFAULT = ("libx264", "libvpx-vp9", "mpeg4")
 
 _CRF = {"libx264": 16, "libx264rgb": 16, "libx265": 16, "libvpx": 8, "libvpx-vp9": 16, "libsvtav1": 16}
 _QSCALE = {"mpeg4": 2, "mpeg2video": 2, "mjpeg": 2}
+_LIBX264 = {"x264-params": "sync-lookahead=0"}
 _OPTIONS = {
+    "libx264": _LIBX264,
+    "libx264rgb": _LIBX264,
     "libx265": {"x265-params": "bframes=0:log-level=none"},
     "libvpx": {"auto-alt-ref": "0"},
     "libvpx-vp9": {"auto-alt-ref": "0", "row-mt": "1"},
     "ffv1": {"level": "3"},
 }
+"""libx264 looks ahead in a thread otherwise, and what that sees of the last frames is a matter of luck."""
 _LAMBDA = 118  # FF_QP2LAMBDA
 
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from anyrestore.errors import OutputError, UsageError
 from anyrestore.storage import shown
 from anyrestore.video.av import FFmpegError, OutputContainer, SideData, av
-from anyrestore.video.encoding import Encoding, Packets, configure
+from anyrestore.video.encoding import Encoding, configure
 from anyrestore.video.pieces import Piece
 from anyrestore.video.reading import Clip, open_container, reason
 from anyrestore.video.recognition import SUFFIXES
@@ -240,8 +240,3 @@ def _by_time(one: Iterator[av.Packet[Any]], other: Iterator[av.Packet[Any]]) -> 
 def _moment(packet: av.Packet[Any]) -> Fraction | None:
     stamp = packet.pts if packet.dts is None else packet.dts
     return None if stamp is None else stamp * packet.time_base
-
-
-def headers_agree(found: Iterable[Packets]) -> bool:
-    """Whether all pieces can be one stream."""
-    return len({packets.header for packets in found}) <= 1

@@ -193,8 +193,9 @@ def _fingerprint(restorer: Restore) -> str:
     model = getattr(restorer, "model", restorer)
     if not isinstance(model, nn.Module):
         return getattr(model, "__qualname__", type(model).__qualname__)
-    digest = hashlib.sha256(type(model).__qualname__.encode())
-    for name, value in _weights(model):
+    digest = hashlib.sha256(f"{type(model).__qualname__} {getattr(model, 'card', '')}".encode())
+    network = getattr(model, "network", None)  # of a graph, whose own weights are not to be seen
+    for name, value in _weights(network if isinstance(network, nn.Module) else model):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
