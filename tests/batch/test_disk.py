@@ -77,6 +77,21 @@ def test_a_full_disk_at_each_size(
     assert hashes(out) == whole
 
 
+@pytest.mark.reliability("B9")
+@pytest.mark.parametrize("size", [8, 60, 124])
+def test_a_batch_stops_on_a_full_disk_and_goes_on(
+    disk: Callable[[str], Path], source: Path, tmp_path: Path, size: int
+) -> None:
+    assert main(["batch", str(source), str(tmp_path / "whole")]) == 0
+    whole = hashes(tmp_path / "whole")
+    out = disk(f"size={size}k") / "out"
+    assert main(["batch", str(source), str(out)]) == 4
+    assert hashes(out).items() < whole.items()
+    disk("size=4m")
+    assert main(["batch", str(source), str(out)]) == 0
+    assert hashes(out) == whole
+
+
 def test_the_sizes_span_nothing_stored_and_all(source: Path, tmp_path: Path) -> None:
     assert main(["restore", str(source), "-o", str(tmp_path / "out")]) == 0
     stored = sum(path.stat().st_size for path in (tmp_path / "out").iterdir())

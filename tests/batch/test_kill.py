@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +107,33 @@ def test_killed_at_system_calls(tmp_path: Path) -> None:
         pytest.skip("strace may not trace here")
     expected = hashes(tmp_path / "whole")
     assert len(expected) == 4
-    made = re.findall(r"^\d+ +(\w+)\(", log.read_text(errors="replace"), re.MULTILINE)
-    assert {"write", "fsync", "link", "unlink"} <= set(made)
-    points = [(call, number + 1) for call in sorted(set(made)) for number in range(made.count(call))]
-    for call, number in points if FULL else random.Random(1).sample(points, 4):
+    made = calls_made(log)
+    assert {"write", "fsync", "link", "unlink"} <= {call for call, _ in made}
+    points = [(call, number + 1) for call, times in made for number in range(times)]
+    chosen = points if FULL else random.Random(1).sample(points, 4)
+    missed = 0
+    for call, number in chosen:
         out = tmp_path / f"{call}-{number}"
         inject = f"inject={call}:signal=SIGKILL:when={number}"
         code = traced(tmp_path, log, [*arguments, "-o", out], inject)
-        assert code == -signal.SIGKILL, (call, number)
+        if code == 0:  # this time the threads shared the calls in another way
+            assert dict(calls_made(log)).get(call, 0) < number
+            missed += 1
+        else:
+            assert code == -signal.SIGKILL, (call, number)
         assert without_temporaries(hashes(out)).items() <= expected.items()
         assert ended(start(*arguments, "-o", out)) == 0
         assert hashes(out) == expected, (call, number)
+    assert missed <= len(chosen) // 4
+
+
+def calls_made(log: Path) -> list[tuple[str, int]]:
+    """System calls with how often a thread made each, the one that made it most: strace counts by thread."""
+    by_thread = Counter(re.findall(r"^(\d+) +(\w+)\(", log.read_text(errors="replace"), re.MULTILINE))
+    most = dict[str, int]()
+    for (_, call), times in by_thread.items():
+        most[call] = max(most.get(call, 0), times)
+    return sorted(most.items())
 
 
 def traced(folder: Path, log: Path, arguments: list[object], *inject: str) -> int | None:

@@ -145,7 +145,8 @@ def test_other_settings_are_refused_with_the_reason_or_done_again(jobs: list[Job
 
 
 @pytest.mark.reliability("B11")
-def test_cut_at_every_byte_it_is_of_use(jobs: list[Job]) -> None:
+def test_cut_at_every_byte_it_is_of_use(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed; no power is cut here
     go_on(jobs)
     path = jobs[0].target.parent / FILE
     whole, files = path.read_bytes(), hashes(path.parent)
@@ -220,11 +221,29 @@ def test_a_second_process_is_told_in_one_sentence(
         assert (said.out, said.err.count("\n")) == ("", 1)
         assert "another process" in said.err
     assert hashes(out) == {}
-    # Several that share a folder each have a manifest of their own.
-    Manifest(out, SETTINGS, name=".anyrestore-1-of-2.jsonl").close()
     held.close()
     assert main([*command, "--resume"]) == 0
-    assert len(hashes(out)) == 3 + 1
+    assert len(hashes(out)) == 3
+
+
+@pytest.mark.parametrize("shard", [[], ["--shard", "1/1"], ["--shard", "1/2"]])
+def test_results_of_a_batch_are_not_taken_for_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], shard: list[str]
+) -> None:
+    monkeypatch.setattr(zoo, "load_model", lambda _: Halve())
+    source, out = pictures(tmp_path / "in", NAMES), tmp_path / "out"
+    assert main(["batch", str(source), str(out), *shard]) == 0
+    before = hashes(out)
+    for options in ([], ["--resume"], *([["--overwrite"]] if "1/2" in shard else [])):
+        assert main(["restore", str(source), "-o", str(out), "-r", *options]) == 2
+        assert "batch" in capfd.readouterr().err
+    assert hashes(out) == before
+    # Nor the other way round.
+    assert main(["restore", str(source), "-o", str(tmp_path / "other"), "-r"]) == 0
+    assert main(["batch", str(source), str(tmp_path / "other"), *shard]) == 2
+    assert "command 'restore' (now 'batch')" in capfd.readouterr().err
+    assert main(["batch", str(source), str(tmp_path / "other"), *shard, "--overwrite"]) == 0
+    assert main(["restore", str(source), "-o", str(tmp_path / "other"), "-r", "--resume"]) == 2
 
 
 def test_a_line_that_finds_no_room_leaves_no_part_of_it(tmp_path: Path) -> None:

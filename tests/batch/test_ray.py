@@ -298,6 +298,21 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.Monke
     assert caught.value.code == "no_engine"
 
 
+def test_sigterm_stays_the_commands_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ray:
+        @staticmethod
+        def init(**_: object) -> None:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray_engine._start(Ray)
+        assert signal.getsignal(signal.SIGTERM) is before
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture
 def tiny_weights(tmp_path: Path) -> Path:
     from tiny_models import make

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from anyrestore.batch.sharding import Shard
 from anyrestore.batch.stores import Folder, Stamp, Stored, open_store
 from anyrestore.errors import InputError, OutputError, UsageError
 from anyrestore.image import Picture
+from anyrestore.storage import storing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 17, 3), np.uint8)
 SETTINGS = {"model": "tiny", "tile": "auto"}
@@ -60,8 +62,6 @@ def test_pictures_are_found_by_their_names_below_the_place(store: stores.Store, 
 
 
 def test_links_and_pipes_are_not_read(tmp_path: Path) -> None:
-    import os
-
     image.write(Picture(pixels=PIXELS), tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to("a.png")
     (tmp_path / "loop").symlink_to(".")
@@ -204,6 +204,64 @@ def test_other_settings_are_refused_or_replaced(store: stores.Store, tmp_path: P
     third.close()
 
 
+@pytest.mark.reliability("B10")
+def test_replaced_results_of_other_shards_are_forgotten(store: stores.Store, tmp_path: Path) -> None:
+    names = {f"{i}.png": Stamp(10) for i in range(6)}
+    fill(store, tmp_path, list(names))
+    for i in (1, 2):
+        shard = Shard(i, 2)
+        mine = {name: stamp for name, stamp in names.items() if shard.holds(name)}
+        part = Records(store, shard, SETTINGS, mine, overwrite=True)
+        for name in mine:
+            part.add(name, STORED)
+        part.close()
+    other = records(store, names, model="other", overwrite=True)
+    assert other.done == {}
+    for name in names:
+        other.add(name, STORED)  # of the same size as before: by their sizes they cannot be told apart
+    other.close()
+    for shard in (Shard(), Shard(1, 2)):
+        with pytest.raises(UsageError) as caught:
+            Records(store, shard, SETTINGS, names, overwrite=False)
+        assert caught.value.code == "settings_differ"
+    back = records(store, names, overwrite=True)
+    assert back.done == {}
+    back.add("0.png", STORED)
+    back.close()
+    again = records(store, names)
+    assert again.done == {"0.png": STORED}
+    again.close()
+
+
+def test_a_run_that_stored_nothing_settles_nothing(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    first = Records(store, Shard(1, 2), SETTINGS, {}, overwrite=False)
+    with pytest.raises(UsageError) as caught:  # it may store something yet
+        records(store, {}, model="other")
+    assert caught.value.code == "settings_differ"
+    first.close()
+    records(store, {}, model="other").close()
+    Records(store, Shard(1, 2), SETTINGS | {"model": "third"}, {}, overwrite=False).close()
+
+
+def test_a_manifest_without_a_header_is_none(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    fill(store, tmp_path, ["a.png"])
+    (tmp_path / ".anyrestore.jsonl").touch()  # killed between making it and its first line
+    for _ in range(2):
+        with pytest.raises(OutputError) as caught:
+            records(store, {"a.png": Stamp(10)})
+        assert caught.value.code == "output_exists"
+
+
+def test_a_manifest_of_a_newer_version_is_refused(store: stores.Store, tmp_path: Path) -> None:
+    store.write_manifest(".anyrestore-1-of-2.jsonl", b'{"anyrestore": 2, "settings": {}}\n')
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="newer anyrestore") as caught:
+            records(store, {}, overwrite=overwrite)
+        assert caught.value.code == "newer_format"
+
+
 def test_files_that_no_batch_made_stay(store: stores.Store, tmp_path: Path) -> None:
     fill(store, tmp_path, ["a.png"])
     with pytest.raises(OutputError, match="no batch made") as caught:
@@ -225,7 +283,10 @@ def test_one_process_for_a_shard_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.reliability("B11")
-def test_a_manifest_cut_at_every_byte_still_counts_for_what_is_whole(tmp_path: Path) -> None:
+def test_a_manifest_cut_at_every_byte_still_counts_for_what_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # for speed; no power is cut here
     store = open_store(str(tmp_path / "place"))
     names = {f"{i}.png": Stamp(10) for i in range(3)}
     first = records(store, names)
@@ -238,9 +299,11 @@ def test_a_manifest_cut_at_every_byte_still_counts_for_what_is_whole(tmp_path: P
     header = whole.index(b"\n") + 1
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
-        again = records(store, names)
-        lines = whole[header:cut].split(b"\n") if cut >= header else []
-        complete = [line for line in lines if line.endswith(b"}")]
+        if cut < header:  # nothing says any more whose files there are
+            with pytest.raises(OutputError, match="--overwrite"):
+                records(store, names)
+        again = records(store, names, overwrite=cut < header)
+        complete = whole[header:cut].split(b"\n")[:-1] if cut >= header else []
         assert list(again.done) == [json.loads(line)["output"] for line in complete]
         for name in names.keys() - again.done.keys():
             again.add(name, STORED)
@@ -258,6 +321,9 @@ def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) ->
     others = [place / ".z.png.0123456789ab.tmp", place / ".a.png.tmp", place / "a.png.0123456789ab.tmp"]
     for path in (*ours, *others):
         path.touch()
-    Folder(str(place)).sweep(["a.png", f"b/{long}", "not/there.png"])
+    with storing(place / "a.png", overwrite=True) as descriptor:  # by another shard, of another number
+        os.write(descriptor, b"x")
+        Folder(str(place)).sweep(["a.png", f"b/{long}", "not/there.png"])
+    assert (place / "a.png").exists()
     assert not any(path.exists() for path in ours)
     assert all(path.exists() for path in others)

@@ -195,6 +195,14 @@ def test_what_cannot_work_is_said_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_does_not_replace_a_picture(command: Any, pictures: Path, tmp_path: Path) -> None:
+    before = contents(pictures)
+    done = command("batch", pictures, tmp_path / "out", "--report", pictures / "a.png")
+    assert (done.code, done.out) == (2, "")
+    assert "named like a picture" in done.err
+    assert contents(pictures) == before
+
+
 def test_settings_name_the_weights_by_their_content(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(b"one")
@@ -202,7 +210,7 @@ def test_settings_name_the_weights_by_their_content(tmp_path: Path) -> None:
     one = settings.that_change_results()
     assert one["model"] == "w.safetensors"
     path.write_bytes(b"two")
-    assert settings.that_change_results()["weights_sha256"] != one["weights_sha256"]
+    assert settings.that_change_results()["weights"] != one["weights"]
     shipped = Settings(model="cea-t", threads=3, device="cuda").that_change_results()
-    assert shipped["weights_sha256"] is not None
+    assert shipped["weights"] is not None
     assert shipped == Settings(model="cea-t").that_change_results()

@@ -78,19 +78,16 @@ class Manifest:
         folder: where results go; made if it is not there.
         settings: what results depend on, see :func:`describe_settings`.
         restart: whether results of other settings may be replaced; else they are a reason to stop.
-        name: of the file, for several processes that share a folder and split the pictures among them; it
-            must match `.anyrestore*.jsonl`.
 
     Raises:
         UsageError: another process is at work on the folder (code `folder_in_use`), the results in it were
-            made with other settings (`settings_differ`) or by a newer anyrestore (`newer_format`).
+            made with other settings or by shards of a batch (`settings_differ`), or by a newer anyrestore
+            (`newer_format`).
         OutputError: the file cannot be made, read or written.
     """
 
-    def __init__(
-        self, folder: Path, settings: Mapping[str, object], *, restart: bool = False, name: str = FILE
-    ) -> None:
-        self._path = folder / name
+    def __init__(self, folder: Path, settings: Mapping[str, object], *, restart: bool = False) -> None:
+        self._path = folder / FILE
         self._entries: dict[str, _Entry] = {}
         self._planned: set[str] = set()
         self._settings: Mapping[str, object] | None = None
@@ -98,6 +95,7 @@ class Manifest:
         self._synced = time.monotonic()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            _check_no_shards(folder)
         except OSError as error:
             raise storing_failed(error, folder) from error
         self._file = LineFile(self._path, "a+")
@@ -222,12 +220,7 @@ class Manifest:
 
     def _take(self, record: dict[str, Any]) -> None:
         if "anyrestore" in record:
-            if int(record["anyrestore"]) > FORMAT:
-                raise UsageError(
-                    f"{shown(self._path)} was written by a newer anyrestore (format {record['anyrestore']}, "
-                    f"this one knows {FORMAT}); update anyrestore or name another folder with -o",
-                    code="newer_format",
-                )
+            check_format(record, self._path)
             self._settings = dict(record["settings"])
             self._entries.clear()
             self._planned.clear()
@@ -249,6 +242,31 @@ class Manifest:
     def _take_and_write(self, record: dict[str, Any]) -> None:
         self._take(record)
         self._file.add(record)
+
+
+def check_format(header: Mapping[str, Any], path: str | Path) -> None:
+    """Make sure that a manifest can be understood.
+
+    Raises:
+        UsageError: a newer anyrestore wrote it (``newer_format``).
+    """
+    if int(header["anyrestore"]) > FORMAT:
+        raise UsageError(
+            f"{shown(path)} was written by a newer anyrestore (format {header['anyrestore']}, this one knows "
+            f"{FORMAT}); update anyrestore or name another place for the results",
+            code="newer_format",
+        )
+
+
+def _check_no_shards(folder: Path) -> None:
+    """Refuse the results of a batch in parts: this manifest would know nothing of them, nor they of it."""
+    for path in folder.glob(".anyrestore-*.jsonl"):
+        if path.stat().st_size:
+            raise UsageError(
+                f"{shown(folder)} holds results of anyrestore batch --shard; go on with that command, or "
+                "name another folder with -o",
+                code="settings_differ",
+            )
 
 
 def describe_settings(model: str | Path, options: Mapping[str, object]) -> dict[str, object]:

@@ -15,7 +15,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
+import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from anyrestore import errors
@@ -250,9 +253,13 @@ def _ledger(ray: Any) -> Any:
 
 def _start(ray: Any) -> None:
     """Join the cluster that RAY_ADDRESS names, or one that runs on this machine, or start one."""
-    os.environ.setdefault(
-        "RAY_USAGE_STATS_ENABLED", "0"
-    )  # nothing is told to anybody unless the user wants it
+    # Nothing is told to anybody unless the user wants it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with _own_sigterm():
+        _init(ray)
+
+
+def _init(ray: Any) -> None:
     try:
         ray.init(address="auto", logging_level="WARNING")
     except ConnectionError as error:
@@ -262,6 +269,17 @@ def _start(ray: Any) -> None:
         ray.init(
             address="local", include_dashboard=False, object_store_memory=_OBJECTS, logging_level="WARNING"
         )
+
+
+@contextmanager
+def _own_sigterm() -> Generator[None]:
+    """Keep the handler of SIGTERM, in whose place Ray puts one that ends the program with code 15."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _ray() -> Any:

@@ -1,8 +1,8 @@
 """What is done, written down in the target: so that a batch that was killed goes on where it stopped.
 
-A manifest is JSON Lines:
+A manifest is JSON Lines, as that of `anyrestore.batch.manifest`:
 
-    {"anyrestore": 1, "settings": {...}}                                 what the results below depend on
+    {"anyrestore": 1, "settings": {...}}             what results depend on; what stands above counts no more
     {"output": "b/c.png", "size": ..., "sha256": ..., "source": [size, mtime_ns], ...}   this one is stored
 
 Every shard has its own, `.anyrestore-3-of-8.jsonl`, and reads all of them, so that the number of shards may
@@ -11,26 +11,26 @@ locked meanwhile. An object cannot be appended to: there lines are put in parts,
 
 A result counts as done if a manifest with the same settings names it, a file of that size is there, and its
 input has not changed. One that was stored just before a kill, and so is in no manifest, is made again.
+Whoever replaces results of other settings lets all manifests of those begin anew, so that they do not speak
+of files that are not theirs any more.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
-import os
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from anyrestore.batch.lines import LineFile, encoded
+from anyrestore.batch.manifest import FORMAT, check_format
 from anyrestore.batch.sharding import Shard
 from anyrestore.batch.stores import MANIFEST, Folder, Stamp, Store, Stored, unique
 from anyrestore.errors import OutputError, UsageError
+from anyrestore.storage import lock, storing_failed
 
-_FORMAT = 1
 _PART = 100
 """Results in one part of an object store's manifest..."""
 _SECONDS = 30
@@ -49,7 +49,8 @@ class Records:
 
     Raises:
         UsageError: another process does this shard (``folder_in_use``); or, without `overwrite`, results
-            with other settings are there (``settings_differ``).
+            with other settings are there (``settings_differ``); or a newer anyrestore made them
+            (``newer_format``).
         OutputError: without `overwrite`, files that no batch made are there (``output_exists``); or nothing
             can be stored.
 
@@ -69,28 +70,43 @@ class Records:
         self._store = store
         self._shard = shard
         self._planned = planned
-        self._header = json.dumps({"anyrestore": _FORMAT, "settings": settings}) + "\n"
-        now = json.loads(self._header)["settings"]  # as it is read again: tuples are lists
-        found = [_parse(data) for _, data in store.manifests()]
-        there = store.listing()
-        recorded = dict[str, _Entry]()
-        for before, entries in found:
-            if before == now:
-                recorded.update(entries)
-        self.done = {
-            name: entry.stored
-            for name, entry in recorded.items()
-            if planned.get(name) == entry.source and name in there and there[name].size == entry.stored.size
-        }
-        if not overwrite:
-            _check_settings(store, found, recorded, now)
-            if not found:
-                _check_empty(store, there.keys() & planned.keys())
+        self._header = {"anyrestore": FORMAT, "settings": settings}
         self._lines = list[str]()
         self._put_at = time.monotonic()
         self._file = self._open(store) if isinstance(store, Folder) else None
-        if self._file is not None:
-            store.sweep(planned)
+        try:
+            self.done = self._begin(overwrite=overwrite)
+        except BaseException:
+            if self._file is not None:
+                self._file.close()
+            raise
+        store.sweep(planned)
+
+    def _begin(self, *, overwrite: bool) -> dict[str, Stored]:
+        """See that nothing is mixed with other results, or replaced unasked; what is done."""
+        store, planned = self._store, self._planned
+        now = json.loads(encoded(self._header))["settings"]  # as it is read again: tuples are lists
+        found = [_parse(name, data) for name, data in store.manifests()]
+        others = [one for one in found if one.settings not in (None, now)]
+        there = store.listing()
+        if overwrite:
+            for other in others:
+                if other.name != self._name:
+                    store.restart_manifest(other.name, self._header)
+        else:
+            self._check_settings(others, now)
+            if all(one.settings is None for one in found):
+                _check_empty(store, there.keys() & planned.keys())
+        ours = [one for one in found if one.settings == now]
+        if self._file is not None and self._name not in {one.name for one in ours}:
+            self._file.add(self._header)
+            self._file.sync()  # before any result: files without it are not known to be ours
+        return {
+            name: entry.stored
+            for one in ours
+            for name, entry in one.entries.items()
+            if planned.get(name) == entry.source and name in there and there[name].size == entry.stored.size
+        }
 
     def add(self, name: str, result: Stored) -> None:
         """Write down that a result has its name.
@@ -106,11 +122,11 @@ class Records:
             "source": [source.size, source.modified],
             "sheet": None,
         }
-        line = json.dumps(entry) + "\n"
         if self._file is not None:
-            self._append(line)
+            self._file.add(entry)
+            self._file.sync()
             return
-        self._lines.append(line)
+        self._lines.append(encoded(entry))
         if len(self._lines) >= _PART or time.monotonic() - self._put_at > _SECONDS:
             self._put()
 
@@ -120,55 +136,54 @@ class Records:
             self._put()
             return
         self._store.sweep(self._planned)
-        os.close(self._file)
-        self._file = None
+        self._file.close()
 
     @property
     def _name(self) -> str:
-        return f"{MANIFEST}{self._shard.suffix}"
+        return f"{MANIFEST}{self._shard.suffix}.jsonl"
 
-    def _open(self, folder: Folder) -> int:
-        """The shard's own file, locked, with the header at its top and a whole line at its end."""
-        path = folder.root / f"{self._name}.jsonl"
+    def _open(self, folder: Folder) -> LineFile:
+        """The shard's own file, locked, with whole lines only."""
         try:
             folder.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         except OSError as error:
-            raise _failed(path, error) from error
+            raise storing_failed(error, folder.root) from error
+        file = LineFile(folder.root / self._name, "a+")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise UsageError(
-                f"another process is storing in {folder.place} already; wait for it, or give "
-                "each its --shard",
-                code="folder_in_use",
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        with os.fdopen(os.dup(descriptor), "rb") as file:
-            file.seek(0)
-            data = file.read()
-        if not data.startswith(self._header.encode()):  # new, torn, or of settings that are replaced
-            os.ftruncate(descriptor, 0)
-            self._append(self._header, descriptor)
-        elif not data.endswith(b"\n"):
-            self._append("\n", descriptor)
-        return descriptor
+            if not lock(file.fileno()):
+                raise UsageError(
+                    f"another process is storing in {folder.place} already; wait for it, or give "
+                    "each its --shard",
+                    code="folder_in_use",
+                )
+            file.read()
+        except BaseException:
+            file.close()
+            raise
+        return file
 
-    def _append(self, line: str, descriptor: int | None = None) -> None:
-        to = self._file if descriptor is None else descriptor
-        assert to is not None
-        try:
-            os.write(to, line.encode())
-            os.fsync(to)
-        except OSError as error:
-            raise _failed(Path(self._name), error) from error
+    def _check_settings(self, others: Iterable[_Found], now: Mapping[str, Any]) -> None:
+        """Refuse a target with results of other settings; a run that ended before its first has none."""
+        for other in others:
+            mine = other.name == self._name
+            if not other.entries and (mine or not self._store.is_in_use(other.name)):
+                continue
+            before = other.settings or {}
+            differ = [
+                f"{key} {before.get(key)!r} (now {now.get(key)!r})"
+                for key in {**before, **now}
+                if before.get(key) != now.get(key)
+            ]
+            raise UsageError(
+                f"{self._store.place} holds results of other settings: {', '.join(differ[:3])}; "
+                "name another target, or replace them with --overwrite",
+                code="settings_differ",
+            )
 
     def _put(self) -> None:
         if self._lines:
-            data = (self._header + "".join(self._lines)).encode()
-            self._store.write_manifest(f"{unique(self._name)}.jsonl", data)
+            data = (encoded(self._header) + "".join(self._lines)).encode()
+            self._store.write_manifest(unique(self._name), data)
         self._lines.clear()
         self._put_at = time.monotonic()
 
@@ -179,41 +194,28 @@ class _Entry:
     source: Stamp
 
 
-_Found: TypeAlias = tuple[dict[str, Any] | None, dict[str, _Entry]]
-
-
-def _parse(data: bytes) -> _Found:
-    """A manifest's settings and its results; lines that a kill has torn are left out."""
+@dataclass
+class _Found:
+    name: str
     settings: dict[str, Any] | None = None
-    entries = dict[str, _Entry]()
+    entries: dict[str, _Entry] = field(default_factory=dict[str, _Entry])
+
+
+def _parse(name: str, data: bytes) -> _Found:
+    """A manifest's settings and its results; lines that a kill has torn are left out."""
+    found = _Found(name)
     for line in data.splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a damaged line is a missing one
             value: Any = json.loads(line)
             if "anyrestore" in value:
-                settings = dict(value["settings"])
-                entries.clear()
+                check_format(value, name)
+                found.settings = dict(value["settings"])
+                found.entries.clear()
             elif "output" in value:
                 size, modified = value["source"]
                 stored = Stored(int(value["size"]), str(value["sha256"]))
-                entries[str(value["output"])] = _Entry(stored, Stamp(int(size), int(modified)))
-    return settings, entries
-
-
-def _check_settings(
-    store: Store, found: list[_Found], recorded: Mapping[str, _Entry], now: Mapping[str, Any]
-) -> None:
-    """Refuse a target with results of other settings that have not been replaced since."""
-    for before, entries in found:
-        if before is None or before == now or (entries and entries.keys() <= recorded.keys()):
-            continue
-        differ = [
-            f"{key} {before.get(key)!r} (now {now.get(key)!r})" for key in now if before.get(key) != now[key]
-        ]
-        raise UsageError(
-            f"{store.place} holds results of other settings: {', '.join(differ[:3]) or 'of more kinds'}; "
-            "name another target, or replace them with --overwrite",
-            code="settings_differ",
-        )
+                found.entries[str(value["output"])] = _Entry(stored, Stamp(int(size), int(modified)))
+    return found
 
 
 def _check_empty(store: Store, names: Collection[str]) -> None:
@@ -224,8 +226,3 @@ def _check_empty(store: Store, names: Collection[str]) -> None:
             "name an empty target, or allow it with --overwrite",
             code="output_exists",
         )
-
-
-def _failed(path: Path, error: OSError) -> OutputError:
-    code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "output_unwritable"
-    return OutputError(f"{path} could not be written: {error.strerror or error}", code=code)

@@ -21,6 +21,13 @@ from anyrestore.storage import shown
 Status = Literal["done", "skipped", "failed"]
 
 
+def open_report(where: str | Path) -> LineFile:
+    """The file of a report, replaced if it is there; errors as of `Report`."""
+    if Path(where).suffix.lower() in image.SUFFIXES:
+        raise UsageError(f"--report: {shown(where)} is named like a picture; end it in .jsonl")
+    return LineFile(where, "w")
+
+
 class Report:
     """A report on its way.
 
@@ -33,9 +40,7 @@ class Report:
     """
 
     def __init__(self, where: str) -> None:
-        if Path(where).suffix.lower() in image.SUFFIXES:
-            raise UsageError(f"--report: {shown(where)} is named like a picture; end it in .jsonl")
-        self._file = None if where == "-" else LineFile(where, "w")
+        self._file = None if where == "-" else open_report(where)
 
     def add(
         self,

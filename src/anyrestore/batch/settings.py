@@ -61,7 +61,7 @@ class Settings:
                 f"expected a model among {', '.join(zoo.CATALOG)}, came {self.model!r}", code="unknown_model"
             )
         try:
-            return describe_settings(self.model, options)
+            return describe_settings(self.model, {"command": "batch", **options})
         except OSError as error:
             raise ModelError(
                 f"the weights {self.model} cannot be read: {error.strerror or error}; name another file",

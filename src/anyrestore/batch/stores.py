@@ -14,17 +14,18 @@ from __future__ import annotations
 import hashlib
 import importlib
 import os
-import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, runtime_checkable
 
 from anyrestore import image
+from anyrestore.batch.lines import LineFile, encoded
 from anyrestore.errors import InputError, OutputError, UsageError
-from anyrestore.storage import shown, store_bytes
+from anyrestore.storage import lock, shown, store_bytes, sweep
 
 MANIFEST = ".anyrestore"
 """What the names of a target's manifests begin with; they end in .jsonl."""
@@ -33,8 +34,6 @@ _ONE_STEP = ("abfs", "abfss", "az", "gcs", "gs", "memory", "s3", "s3a")
 """Protocols of fsspec whose put shows the whole object or none."""
 _FOLDERS = ("file", "local")
 """Protocols of fsspec that mean folders."""
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{12}\.tmp", re.DOTALL)
-"""Names that `anyrestore.storage` gives to what it has not finished."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,16 @@ class Store(Protocol):
         """Store a manifest as a whole; errors as of `put`."""
         ...
 
+    def restart_manifest(self, name: str, header: Mapping[str, object]) -> None:
+        """Let a manifest begin anew with a header, unless somebody is at work on it; errors as of `put`."""
+        ...
+
+    def is_in_use(self, name: str) -> bool:
+        """Whether somebody is at work on a manifest, as far as that can be told."""
+        ...
+
     def sweep(self, names: Iterable[str]) -> None:
-        """Remove what killed processes left of results with these names; nobody may be storing them."""
+        """Remove what killed processes left of results with these names."""
         ...
 
 
@@ -205,17 +212,26 @@ class Folder:
         self._make(self.root)
         store_bytes(data, self.root / name, overwrite=True)
 
+    def restart_manifest(self, name: str, header: Mapping[str, object]) -> None:
+        """See `Store`. It is added to, not replaced: whoever opens it meanwhile looks at the same file."""
+        with closing(LineFile(self.root / name, "a+")) as file:
+            if lock(file.fileno()):
+                file.read()
+                file.add(header)
+
+    def is_in_use(self, name: str) -> bool:
+        """See `Store`."""
+        with closing(LineFile(self.root / name, "a+")) as file:
+            return not lock(file.fileno())
+
     def sweep(self, names: Iterable[str]) -> None:
         """See `Store`."""
-        beginnings = dict[Path, set[bytes]]()
+        beside = dict[Path, list[str]]()
         for name in names:
             path = self.root / name
-            beginnings.setdefault(path.parent, set()).add(os.fsencode(path.name)[:200])
-        for folder, known in beginnings.items():
-            for path in folder.iterdir() if folder.is_dir() else ():
-                match = _TEMPORARY.fullmatch(path.name)
-                if match is not None and os.fsencode(match[1]) in known:
-                    path.unlink(missing_ok=True)
+            beside.setdefault(path.parent, []).append(path.name)
+        for folder, some in beside.items():
+            sweep(folder, some)
 
     def _make(self, folder: Path) -> None:
         try:
@@ -303,6 +319,15 @@ class Remote:
         """See `Store`."""
         self._put(data, name)
 
+    def restart_manifest(self, name: str, header: Mapping[str, object]) -> None:
+        """See `Store`; who is at work on it puts parts of names of its own."""
+        self._put(encoded(header).encode(), name)
+
+    def is_in_use(self, name: str) -> bool:
+        """Nobody: what was put is not added to."""
+        del name
+        return False
+
     def sweep(self, names: Iterable[str]) -> None:
         """Nothing to do: a put that was not finished is nowhere to be seen."""
         del names
@@ -324,8 +349,9 @@ def stored(path: Path) -> Stored:
 
 
 def unique(name: str) -> str:
-    """A name that no other process gives: for a manifest that cannot be appended to."""
-    return f"{name}-{secrets.token_hex(6)}"
+    """A file's name that no other process gives: for a manifest that cannot be appended to."""
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}-{secrets.token_hex(6)}{dot}{suffix}"
 
 
 def _filesystem(place: str, protocol: str) -> tuple[Any, str]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from anyrestore.cli import terminal
 from anyrestore.cli.options import memory_size, positive, quality, tile_side
 from anyrestore.cli.restore import BACKENDS, DEVICES
-from anyrestore.errors import OutputError, UsageError
+from anyrestore.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from anyrestore.batch.lines import LineFile
     from anyrestore.batch.settings import Settings
     from anyrestore.batch.sharding import Shard
     from anyrestore.batch.staging import Row
@@ -193,15 +193,11 @@ class _Following:
         self._expected = expected
         self._codes = list[str | None]()
         self._bar = tqdm(total=expected, delay=1, unit="picture", leave=False, disable=None)
-        self._report: TextIO | None = None
+        self._report: LineFile | None = None
         if report is not None:
-            path = report.with_name(f"{report.stem}{shard.suffix}{report.suffix}")
-            try:
-                self._report = path.open("w", encoding="utf-8")
-            except OSError as error:
-                raise OutputError(
-                    f"the report {path} cannot be written: {error.strerror}", code="output_unwritable"
-                ) from None
+            from anyrestore.batch.report import open_report  # noqa: PLC0415
+
+            self._report = open_report(report.with_name(f"{report.stem}{shard.suffix}{report.suffix}"))
 
     def close(self) -> None:
         """Close the report."""
@@ -213,8 +209,7 @@ class _Following:
         """Tell of one picture."""
         self._codes.append(row["code"])
         if self._report is not None:
-            self._report.write(json.dumps(row) + "\n")
-            self._report.flush()
+            self._report.add(row)
         with tqdm.external_write_mode():  # lines go above a bar, not through it
             _say(row)
         self._bar.update()

@@ -28,7 +28,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 BACKENDS = ("torch", "compile", "openvino", "onnxruntime")
 
 _NOT_SETTINGS = {
-    *("verb", "run", "debug", "inputs", "output", "recursive", "resume", "skip_existing", "overwrite"),
+    *("verb", "run", "command", "debug", "inputs", "output"),
+    *("recursive", "resume", "skip_existing", "overwrite"),
     *("report", "compare", "max_pixels", "model", "weights", "device", "threads", "memory", "scratch"),
     "isolate",
 }
@@ -198,7 +199,7 @@ def _manifest(args: argparse.Namespace, planned: Plan, device: str) -> Manifest 
         return None
     options = {key: value for key, value in vars(args).items() if key not in _NOT_SETTINGS}
     model = args.weights or args.model or zoo.default_model(device)
-    settings = describe_settings(model, {"device": device, **options})
+    settings = describe_settings(model, {"command": "restore", "device": device, **options})
     return Manifest(planned.folder, settings, restart=args.overwrite)
 
 
@@ -237,9 +238,9 @@ def _restore(
         )
 
     if args.skip_existing:
-        there = [job for job in jobs if os.path.lexists(job.target)]
-        follower.skipped([(job, None) for job in there], code="output_exists", message="the results exist")
-        jobs = [job for job in jobs if job not in set(there)]
+        there = {job: None for job in jobs if os.path.lexists(job.target)}
+        follower.skipped([*there.items()], code="output_exists", message="the results exist")
+        jobs = [job for job in jobs if job not in there]
     if manifest is None:
         return follower.follow(run(jobs, overwrite=args.overwrite), jobs)
     pending = manifest.sort(jobs, resume=args.resume, overwrite=args.overwrite)
