@@ -34,7 +34,7 @@ unit: .venv/.installed-dev ## pytest
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 reliability: .venv/.installed-dev ## count the promises of docs/reliability.md; FULL=1 for all their counts
-	ANYRESTORE_FULL=$(FULL) $(BIN)/python -m pytest -n $(WORKERS) -m reliability --scoreboard reliability.json
+	ANYRESTORE_FULL=$(FULL) $(BIN)/python -m pytest -n $(WORKERS) -m reliability --scoreboard=reliability.json
 
 format: .venv/.installed-dev ## let ruff rewrite what it can
 	$(BIN)/ruff format .

@@ -99,6 +99,28 @@ def _huge_by_size(model: Any) -> None:
     model.graph.node.append(onnx.helper.make_node("ConstantOfShape", ["size"], ["much"]))
 
 
+def _huge_by_numbers(model: Any) -> None:
+    """The size stands in a constant's attribute, not in a tensor."""
+    import onnx
+
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["size"], value_ints=[2**20, 2**20]))
+    model.graph.node.append(onnx.helper.make_node("ConstantOfShape", ["size"], ["much"]))
+
+
+def _huge_by_attribute(model: Any) -> None:
+    import onnx
+
+    model.graph.node.append(onnx.helper.make_node("RandomNormal", [], ["much"], shape=[2**20, 2**20]))
+
+
+def _huge_range(model: Any) -> None:
+    import onnx
+
+    for name, value in (("first", 0.0), ("limit", 1e12), ("step", 1.0)):
+        model.graph.node.append(onnx.helper.make_node("Constant", [], [name], value_float=value))
+    model.graph.node.append(onnx.helper.make_node("Range", ["first", "limit", "step"], ["much"]))
+
+
 def _sparse(model: Any) -> None:
     model.graph.sparse_initializer.add()
 
@@ -126,6 +148,12 @@ def _infinite_constant(model: Any) -> None:
     model.graph.node[0].attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(values, "half"))
 
 
+def _nan_as_a_number(model: Any) -> None:
+    import onnx
+
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["x"], value_floats=[float("nan")]))
+
+
 #: What asks an engine to open something; CANARY stands for a file outside the folder.
 OUTSIDE: dict[str, Callable[[str], Any]] = {
     "an absolute path": lambda canary: outside(canary)(),
@@ -140,10 +168,14 @@ ODD: dict[str, Callable[[], Any]] = {
     "huge dims": changed(_huge),
     "negative dims": changed(_negative),
     "a huge array by its size": changed(_huge_by_size),
+    "a huge array by numbers": changed(_huge_by_numbers),
+    "a huge array by an attribute": changed(_huge_by_attribute),
+    "a huge range": changed(_huge_range),
     "sparse tensors": changed(_sparse),
     "files inside a branch": changed(_inside_a_branch),
     "NaN": changed(_not_finite),
     "infinity": changed(_infinite_constant),
+    "NaN as a number": changed(_nan_as_a_number),
 }
 
 
@@ -278,7 +310,7 @@ def test_graphs_that_are_cut_off_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.reliability("M8")
-@pytest.mark.parametrize("name", ["NaN", "infinity"])
+@pytest.mark.parametrize("name", ["NaN", "infinity", "NaN as a number"])
 def test_graphs_with_numbers_that_are_not_finite_are_refused(name: str, tmp_path: Path) -> None:
     need("onnx")
     assert "not finite" in str(refusal(stored(ODD[name](), tmp_path / "a.onnx")))

@@ -56,6 +56,7 @@ def test_bash_completes_verbs_options_models_and_files(bash: Path) -> None:
     assert completed(bash, "restore", "photo") == {"photo.jpg", "photos"}
     assert completed(bash, "restore", "x", "--weights", "photo.") == {"photo.jpg"}
     assert completed(bash, "restore", "x", "--scratch", "photo") == {"photos"}
+    assert completed(bash, "batch", "photo") == {"photos"}
     assert completed(bash, "bench", "co") == {"cost"}
     assert completed(bash, "completion", "") == {"bash", "zsh", "fish"}
 

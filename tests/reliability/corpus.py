@@ -281,6 +281,7 @@ def cases() -> tuple[Case, ...]:
             "multi_page",
         ),
         _bad("pages.tif", pictures.tiff(np.stack([RGB, RGB]), photometric="rgb"), "multi_page"),
+        _bad("no pages.tif", b"II*\0" + bytes(60), "corrupt", "truncated", "unsupported_format"),
         _bad("bomb.png", _bomb(), "too_many_pixels"),
         _good("one pixel.png", pictures.png(RGB[:1, :1]), (1, 1)),
         _good("really a jpeg.png", pictures.pillow(RGB, "JPEG"), warns=("name ends in",)),

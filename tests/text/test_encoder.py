@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from anyrestore.errors import ModelError
 from anyrestore.text import encoder as module
@@ -128,4 +130,11 @@ def test_like_means_near(encoder: SentenceEncoder) -> None:
 
 def test_a_folder_without_an_encoder_is_refused(encoder: SentenceEncoder, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a sentence encoder"):
+        SentenceEncoder(tmp_path, "minilm")
+    # All is there and fits, but for the tokenizer.
+    names = {key: module._public_name(key) for key in bert().state_dict()}
+    save_file({names[k]: v for k, v in bert().state_dict().items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(SIZES))
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"expected a sentence encoder.*EOF while parsing"):
         SentenceEncoder(tmp_path, "minilm")

@@ -13,9 +13,13 @@ import pytest
 import torch
 
 from anyrestore import Restorer
-from anyrestore.errors import ModelError, OutputError
+from anyrestore.errors import ModelError, OutputError, UsageError
 from anyrestore.zoo import hub, save_weights
 from tiny_models import image, make
+
+
+class Unreachable(Exception):  # noqa: N818 (of the package that the hub's own uses: no OSError)
+    pass
 
 
 class Hub:
@@ -49,6 +53,8 @@ class Hub:
     ) -> str:
         if repo_id == "closed/door":
             raise OSError("403\nForbidden")
+        if repo_id == "no/network":
+            raise Unreachable("refused")
         for path in Path(folder_path).iterdir():
             if path.name not in ignore_patterns:
                 shutil.copy(path, self.root / "hub" / repo_id / path.name)
@@ -120,6 +126,8 @@ def test_what_is_pushed_can_be_fetched(fake: Hub) -> None:
     with pytest.raises(ModelError, match=r"did not take closed/door \(403\)") as refused:
         restorer.push_to_hub("closed/door")
     assert refused.value.code == "no_hub"
+    with pytest.raises(ModelError, match=r"did not take no/network \(refused\)"):
+        restorer.push_to_hub("no/network")
 
 
 def test_the_package_itself_offline(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +165,8 @@ def test_without_the_package_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "name", ["nonsense", "../a/b", "a/../b", "/a/b", "a/b/c", "https://x/y", "a b/c", ""]
+    "name",
+    ["nonsense", "../a/b", "a/../b", "/a/b", "a/b/c", "https://x/y", "a b/c", "", "n" * 300, "a\0b"],
 )
 def test_other_names_are_refused_before_anything_is_asked(name: str, fake: Hub) -> None:
     with pytest.raises(ModelError) as refused:
@@ -199,6 +208,11 @@ def test_what_cannot_be_stored_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot make the folder"):
         hub.save_pretrained(make("tiny"), tmp_path / "file" / "x")
+    with pytest.raises(OutputError, match="cannot make the folder"):
+        hub.save_pretrained(make("tiny"), tmp_path / "a\0b")
+    with pytest.raises(UsageError, match=r"dtype: expected one of .*, got torch\.int8"):
+        hub.save_pretrained(make("tiny"), tmp_path, dtype=torch.int8)
+    assert list(tmp_path.glob("*.*")) == []
     with pytest.raises(ModelError, match="expected a model of the zoo"):
         Restorer(torch.nn.Identity(), device="cpu").save_pretrained(tmp_path / "x")
     assert not (tmp_path / "x").exists()

@@ -474,7 +474,8 @@ def test_files_that_are_cut_off_are_refused(kind: str, weights: bytes, head: byt
     path = tmp_path / ("a.pth" if kind in ("archive", "older file") else "a.safetensors")
     path.write_bytes(data)
     load(path)
-    for percent in range(100):
+    # Of the older file, all instructions are at the beginning, and are gone through every time.
+    for percent in range(0, 100, 1 if FULL or kind != "older file" else 9):
         path.write_bytes(data[: len(data) * percent // 100])
         refusal(load, path)
     path.write_bytes(data[:-1])
@@ -527,7 +528,7 @@ def test_options_out_of_range_are_refused_before_allocation(architecture: str, t
     save_weights(network, path)
     data = path.read_bytes()
     config = unpacked(data)[1]["config"]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before, draw = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, random.Random(0)
     for field, value in config.items():
         numbers = isinstance(value, (int, float)) and not isinstance(value, bool)
         huge: list[Any] = [10**9] if numbers else []
@@ -536,7 +537,7 @@ def test_options_out_of_range_are_refused_before_allocation(architecture: str, t
         for other in huge:
             path.write_bytes(repacked(data, config=config | {field: other}))
             within(0.1, load_weights, path)
-        for other in ODD_VALUES:
+        for other in ODD_VALUES if FULL else draw.sample(ODD_VALUES, 4):
             path.write_bytes(repacked(data, config=config | {field: other}))
             try:
                 load_weights(path)
@@ -599,11 +600,13 @@ def test_other_tensors_are_refused_and_the_first_five_named(
 def test_weights_that_are_not_finite_are_refused(
     value: float, weights: bytes, head: bytes, tmp_path: Path
 ) -> None:
-    """One value, in every tensor in turn."""
+    """One value, in every tensor in turn; of a seeded few with ANYRESTORE_FULL unset."""
     path, draw = tmp_path / "a.safetensors", random.Random(0)
     for data, load in ((weights, load_weights), (head, load_head)):
         tensors, about = unpacked(data)
-        for name, tensor in tensors.items():
+        names = sorted(tensors)
+        for name in names if FULL else draw.sample(names, min(len(names), 25)):
+            tensor = tensors[name]
             broken = tensor.clone()
             broken.view(-1)[draw.randrange(tensor.numel())] = value
             path.write_bytes(tensorfile.pack(tensors | {name: broken}, about))

@@ -49,16 +49,15 @@ def oddity(onnx: Any, model: Any) -> str | None:
         if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > 8 * tensor.ByteSize():
             return f"the tensor {name:.60}, larger than its numbers"
         try:
-            constants[name] = values = onnx.numpy_helper.to_array(tensor)
+            constants[name] = onnx.numpy_helper.to_array(tensor)
         except (ValueError, TypeError, KeyError, RuntimeError):
             return f"the tensor {name:.60}, which cannot be read"
+    constants |= dict(_plain(nodes))
+    for name, values in constants.items():
         if values.dtype.kind in "fc" and not bool(np.isfinite(values).all()):
             return f"values that are not finite in {name:.60}"
     for node in nodes:
-        if node.op_type not in _BY_SIZE:
-            continue
-        sizes = [constants[name] for name in node.input if name in constants]
-        if any(value.dtype.kind == "i" and _asks_for(value) > LARGEST for value in sizes):
+        if any(_asks_for(node.op_type, sizes) > LARGEST for sizes in _sizes(node, constants)):
             return f"a {node.op_type} of impossible size"
     return None
 
@@ -79,8 +78,39 @@ def is_possible(about: Mapping[str, Any]) -> bool:
     )
 
 
-def _asks_for(sizes: Any) -> int:
-    return math.prod(abs(int(n)) for n in sizes.ravel()[:64])
+def _sizes(node: Any, constants: Mapping[str, Any]) -> list[Any]:
+    """What says how large an array is that an operator makes, as far as it stands in the graph."""
+    if node.op_type not in _BY_SIZE:
+        return []
+    stated = [np.array(attribute.ints, np.int64) for attribute in node.attribute if attribute.name == "shape"]
+    return stated + [constants[name] for name in node.input if name in constants]
+
+
+def _asks_for(operator: str, sizes: Any) -> int:
+    """Values that an operator makes of constant sizes; a range has as many as its limit, at steps of 1."""
+    if sizes.dtype.kind != "i" and not (operator == "Range" and sizes.dtype.kind == "f"):
+        return 0
+    numbers = [abs(int(n)) for n in sizes.ravel()[:64]]
+    return max(numbers, default=0) if operator == "Range" else math.prod(numbers)
+
+
+def _plain(nodes: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Constants that are written as numbers, not as tensors."""
+    for node in nodes:
+        if node.op_type != "Constant" or not node.output:
+            continue
+        for attribute in node.attribute:
+            match attribute.name:
+                case "value_int":
+                    yield node.output[0], np.array([attribute.i])
+                case "value_ints":
+                    yield node.output[0], np.array(attribute.ints, np.int64)
+                case "value_float":
+                    yield node.output[0], np.array([attribute.f])
+                case "value_floats":
+                    yield node.output[0], np.array(attribute.floats)
+                case _:
+                    pass
 
 
 def _graphs(onnx: Any, graph: Any) -> Iterator[Any]:

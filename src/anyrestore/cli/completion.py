@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from anyrestore.cli import terminal
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 SHELLS = ("bash", "zsh", "fish")
 #: What stands for a file or a folder in the usage of a verb.
-_FILES = {"FILE", "IN", "OUT", "CHECKPOINT", "IMAGE"}
-_FOLDERS = {"FOLDER", "DIR", "RESULTS", "RUN"}
+_FILES = {"FILE", "IN", "OUT", "CHECKPOINT", "IMAGE", "RECIPE"}
+_FOLDERS = {"FOLDER", "DIR", "RESULTS", "RUN", "SOURCE", "TARGET"}
 #: What stands for models, and where else than by `--model`.
 _MODELS = {"model", "models"}
 
@@ -60,7 +61,7 @@ def _kind(action: argparse.Action, models: dict[str, Any]) -> Any:
         return models
     if word in _FOLDERS:
         return "directory"
-    return "file" if word in _FILES else None
+    return "file" if word in _FILES or action.type is Path else None
 
 
 def _models(names: tuple[str, ...]) -> dict[str, Any]:

@@ -27,6 +27,11 @@ PNG, TIFF, JPEG, WebP and AVIF through libvips (pyvips), with five promises:
 | `tensors.py` | arrays to tensors and back |
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from anyrestore.image.picture import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -40,8 +45,10 @@ from anyrestore.image.picture import (
     blank_like,
 )
 from anyrestore.image.reading import decode, read, read_header
-from anyrestore.image.tensors import from_tensor, to_tensor
 from anyrestore.image.writing import check_holds, check_writable, encode, write
+
+if TYPE_CHECKING:
+    from anyrestore.image.tensors import from_tensor, to_tensor
 
 __all__ = [
     "MAX_FILE_BYTES",
@@ -64,3 +71,10 @@ __all__ = [
     "to_tensor",
     "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import PyTorch only for those who make tensors: who decodes alone starts ten times as fast without."""
+    if name not in ("from_tensor", "to_tensor"):
+        raise AttributeError(f"module 'anyrestore.image' has no attribute {name!r}")
+    return getattr(import_module("anyrestore.image.tensors"), name)

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import overload
 
 from anyrestore.errors import InputError
@@ -116,6 +116,43 @@ def _pread(descriptor: int, count: int, at: int) -> bytes:
 
 Content = bytes | StoredBytes
 """A whole file; the walks over it take either."""
+
+
+class Masked:
+    """What a decoder is given of a file where it must not see all of it: some bytes are replaced.
+
+    Args:
+        data: The file; the errors of reading it stay there.
+        masks: Places, and what stands there instead.
+    """
+
+    def __init__(self, data: Content, masks: Sequence[tuple[int, bytes]]) -> None:
+        self._data = data
+        self._masks = masks
+        self._position = 0
+
+    def read(self, count: int) -> bytes:
+        """As `StoredBytes.read`."""
+        start = self._position
+        if isinstance(self._data, bytes):
+            piece = bytearray(self._data[start : start + count])
+        else:
+            self._data.seek(start, os.SEEK_SET)
+            piece = bytearray(self._data.read(count))
+        self._position = end = start + len(piece)
+        for at, mask in self._masks:
+            first, last = max(at, start), min(at + len(mask), end)
+            if first < last:
+                piece[first - start : last - start] = mask[first - at : last - at]
+        return bytes(piece)
+
+    def seek(self, offset: int, whence: int) -> int:
+        """As `StoredBytes.seek`."""
+        place = offset + (0, self._position, len(self._data))[whence]
+        if place < 0:
+            return -1
+        self._position = place
+        return place
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:

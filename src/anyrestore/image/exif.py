@@ -123,6 +123,22 @@ class Entry:
         return (*self.integers(form), 0)[0]
 
 
+def place_of(data: Content, at: int, form: Form, tag: int) -> tuple[int, int] | None:
+    """Where in an IFD a tag's entry stands, and the bytes of its values; None without it.
+
+    `unpack_ifd` has to have found the list whole.
+    """
+    head, one = (8, 20) if form.big else (2, 12)
+    (count,) = struct.unpack(form.order + ("Q" if form.big else "H"), data[at : at + head])
+    for place in range(at + head, at + head + one * count, one):
+        found, kind, number = struct.unpack(
+            form.order + "HH" + form.word, data[place : place + 4 + form.width]
+        )
+        if found == tag:
+            return place, _SIZES.get(kind, 0) * number
+    return None
+
+
 def unpack_ifd(
     data: Content, at: int, form: Form, *, skip: Container[int] = frozenset()
 ) -> tuple[list[Entry], int]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from anyrestore.errors import InputError
 from anyrestore.image.content import Content
-from anyrestore.image.exif import BadExifError, Entry, Form, form_of, unpack_ifd
+from anyrestore.image.exif import BadExifError, Entry, Form, form_of, place_of, unpack_ifd
 from anyrestore.image.picture import Format
 
 SUPPORTED = "PNG, JPEG, TIFF, WebP and AVIF"
@@ -22,6 +22,9 @@ _PHOTOMETRIC = 0x106
 _COLOURS = frozenset((0, 1, 2, 3, 5, 6))  # grey (white or black is 0), RGB, palette, inks, YCbCr: TIFF 6.0
 # Uncompressed and PackBits by TIFF 6.0; LZW has 12 bits for up to 4,094 bytes, deflate (RFC 1951) 2 for 258.
 _MOST_SAVED = {1: 1, 32773: 64, 5: 2730, 8: 1032, 32946: 1032}
+LARGEST_PROFILE = 2**24
+"""Bytes of an ICC profile above which it is dropped: decoders hold several copies of one."""
+_TOO_LARGE = "the ICC profile was dropped: it is larger than 16 MiB"
 _PIECE = 2**20  # bytes that a walk looks at in one go where it has to look at all of them
 
 
@@ -33,6 +36,7 @@ class Structure:
     lossless: bool = True
     claims: frozenset[bytes] = frozenset()  # PNG: the chunks seen, some of which libpng drops silently
     gone: str | None = None  # why the file cannot be whole, if so
+    masks: tuple[tuple[int, bytes], ...] = ()  # places, and what the decoder shall see there instead
 
 
 _HEIC = rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)"
@@ -99,7 +103,7 @@ def recognise(data: Content, name: str) -> Format:
 
 
 def _walk_png(data: Content, name: str) -> Structure:
-    at, warnings, seen = 8, list[str](), set[bytes]()
+    at, warnings, seen, masks = 8, list[str](), set[bytes](), list[tuple[int, bytes]]()
     while True:
         if at + 12 > len(data):
             return Structure(gone="it ends before its last chunk")
@@ -117,6 +121,14 @@ def _walk_png(data: Content, name: str) -> Structure:
             )
         if kind == b"acTL" and int.from_bytes(data[at + 8 : at + 12], "big") > 1:
             raise several(name, "an animated PNG")
+        if kind == b"iCCP" and _is_bomb(data, at + 8, end):
+            # (a chunk of a private kind, which libpng passes over; its checksum begins with the kind)
+            kind = b"icCP"
+            masks += [
+                (at + 4, kind),
+                (end, _checksum(data, at + 8, end, zlib.crc32(kind)).to_bytes(4, "big")),
+            ]
+            warnings.append(_TOO_LARGE)
         seen.add(kind)
         at = end + 4
         if kind == b"IEND":
@@ -124,11 +136,25 @@ def _walk_png(data: Content, name: str) -> Structure:
     if not seen & {b"iCCP", b"sRGB"} and seen & {b"gAMA", b"cHRM", b"cICP"}:
         chunks = ", ".join(sorted(c.decode() for c in seen & {b"gAMA", b"cHRM", b"cICP"}))
         warnings.append(f"the colour chunk(s) {chunks} were ignored: values are taken as sRGB")
-    return Structure(warnings=tuple(warnings), claims=frozenset(seen))
+    return Structure(warnings=tuple(warnings), claims=frozenset(seen), masks=tuple(masks))
 
 
-def _checksum(data: Content, start: int, end: int) -> int:
-    value = 0
+def _is_bomb(data: Content, start: int, end: int) -> bool:
+    """Whether the profile in an iCCP chunk is too large; it is unpacked no further than shows that."""
+    name = data[start : min(start + 81, end)].find(b"\0")
+    unpacking, size = zlib.decompressobj(), 0
+    try:
+        for at in range(start + name + 2, end, _PIECE):
+            piece = data[at : min(at + _PIECE, end)]
+            while piece and size <= LARGEST_PROFILE:
+                size += len(unpacking.decompress(piece, _PIECE))
+                piece = unpacking.unconsumed_tail
+    except zlib.error:
+        return False  # a damaged one is dropped by libpng
+    return size > LARGEST_PROFILE
+
+
+def _checksum(data: Content, start: int, end: int, value: int = 0) -> int:
     for at in range(start, end, _PIECE):
         value = zlib.crc32(data[at : min(at + _PIECE, end)], value)
     return value
@@ -198,17 +224,21 @@ def _scans(data: Content, start: int) -> int:
 
 def _walk_webp(data: Content, name: str) -> Structure:
     declared = int.from_bytes(data[4:8], "little") + 8
-    at, lossless, frames = 12, False, 0
+    at, lossless, frames, masks = 12, False, 0, list[tuple[int, bytes]]()
     while at + 8 <= min(declared, len(data)):
         kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         lossless |= kind == b"VP8L"
         frames += kind == b"ANMF"
+        if kind == b"ICCP" and size > LARGEST_PROFILE and data[12:16] == b"VP8X":
+            masks = [(at, b"xICC"), (20, bytes([data[20] & ~0x20]))]  # the flag that says that there is one
         at += 8 + size + (size & 1)
     if frames > 1:
         raise several(name, "an animated WebP")
     short = len(data) < declared
     return Structure(
         lossless=lossless,
+        warnings=(_TOO_LARGE,) if masks else (),
+        masks=tuple(masks),
         gone=f"it says {declared:,} bytes and has {len(data):,}" if short else None,
     )
 
@@ -225,13 +255,41 @@ def _walk_avif(data: Content, name: str) -> Structure:
             size = len(data) - at
         if size < 8 or at + size > len(data):
             if seen >= {b"meta", b"mdat"}:
-                return Structure(
-                    lossless=False
-                )  # what follows a picture that is there is none of its business
+                break  # what follows a picture that is there is none of its business
             return Structure(gone=f"box {data[at + 4 : at + 8]!r} runs past its end", lossless=False)
         seen.add(data[at + 4 : at + 8])
         at += size
-    return Structure(gone="it ends inside a box" if at < len(data) else None, lossless=False)
+    else:
+        if at < len(data):
+            return Structure(gone="it ends inside a box", lossless=False)
+    masks = tuple((place, b"free") for place in _large_profiles(data))
+    return Structure(lossless=False, warnings=(_TOO_LARGE,) if masks else (), masks=masks)
+
+
+def _large_profiles(data: Content) -> Iterator[int]:
+    """Where the kinds stand of an AVIF's boxes of profiles that are too large: in meta, iprp, ipco."""
+    inside = [(0, len(data))]
+    for outer, skipped in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
+        inside = [
+            (start + 8 + skipped, end)
+            for first, last in inside
+            for kind, start, end in _boxes(data, first, last)
+            if kind == outer
+        ]
+    for first, last in inside:
+        for kind, start, end in _boxes(data, first, last):
+            if kind == b"colr" and end - start > LARGEST_PROFILE:
+                yield start + 4
+
+
+def _boxes(data: Content, first: int, last: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes with sizes of four bytes that stand between two places: kind, begin and end of each."""
+    while first + 8 <= last:
+        size = int.from_bytes(data[first : first + 4], "big")
+        if size < 8 or first + size > last:
+            return
+        yield data[first + 4 : first + 8], first, first + size
+        first += size
 
 
 def _walk_tiff(data: Content, name: str) -> Structure:
@@ -272,10 +330,14 @@ def _walk_tiff(data: Content, name: str) -> Structure:
             "convert it to grey or RGB.",
             code="unsupported_format",
         )
-    odd = list[str]()
+    odd, masks = list[str](), list[tuple[int, bytes]]()
+    profile = place_of(data, form.first(data), form, 0x8773) if first else None
+    if profile is not None and profile[1] > LARGEST_PROFILE:
+        masks.append((profile[0] + 2, bytes(2)))  # of a type that does not exist: libtiff passes over it
+        odd.append(_TOO_LARGE)
     if 0x152 in first and first[0x152].integer(form) == 1:
         odd.append("the alpha was premultiplied; the colours were divided by it")  # libvips does that
-    return Structure(warnings=tuple(odd), gone=_tiff_cut(first, form, len(data)))
+    return Structure(warnings=tuple(odd), gone=_tiff_cut(first, form, len(data)), masks=tuple(masks))
 
 
 def _tiff_cut(tags: dict[int, Entry], form: Form, size: int) -> str | None:

@@ -23,6 +23,7 @@ from anyrestore.image.exif import (
     form_of,
     unpack_ifd,
 )
+from anyrestore.image.formats import LARGEST_PROFILE
 from anyrestore.image.opening import Opened, field_of
 from anyrestore.image.picture import Format, Metadata
 
@@ -107,7 +108,7 @@ def _bad_icc(icc: bytes, colour: str) -> str | None:
         return "it is not an ICC profile"
     if int.from_bytes(icc[:4], "big") > len(icc):
         return "it is cut short"
-    if len(icc) > 16 * 2**20:
+    if len(icc) > LARGEST_PROFILE:
         return "it is larger than 16 MiB"
     if icc[16:20] != colour.encode():
         return f"it is for {icc[16:20].decode('latin-1').strip()!r}, the picture is {colour.strip()!r}"

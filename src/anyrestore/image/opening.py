@@ -19,7 +19,7 @@ from typing import Any
 import pyvips
 
 from anyrestore.errors import InputError
-from anyrestore.image.content import Content
+from anyrestore.image.content import Content, Masked, StoredBytes
 from anyrestore.image.formats import Structure, recognise, several, walk
 from anyrestore.image.picture import Format, Header
 
@@ -28,6 +28,8 @@ logging.getLogger("pyvips").addHandler(logging.NullHandler())
 pyvips.cache_set_max(0)
 pyvips.concurrency_set(min(2, os.cpu_count() or 1))  # pyright: ignore[reportAttributeAccessIssue]
 pyvips.block_untrusted_set(True)
+
+_HELD_AVIF = 2**28  # bytes of an AVIF file that are fetched at once, header or not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +46,12 @@ class Opened:
     warnings: tuple[str, ...]
 
 
-def _loader(kind: Format, data: Content, fail_on: str = "truncated") -> tuple[Any, Any]:
+def _loader(kind: Format, data: Content | Masked, fail_on: str = "truncated") -> tuple[Any, Any]:
     """What the one libvips loader of a format opened, header only, and what has to live as long as that."""
     name = "heif" if kind == "avif" else kind
     options = {"access": "sequential", "fail_on": fail_on}
+    if kind == "avif" and isinstance(data, StoredBytes) and len(data) <= _HELD_AVIF:
+        data = data[:]  # libheif asks for a profile byte by byte: minutes, where each comes through Python
     if isinstance(data, bytes):
         return getattr(pyvips.Image, f"{name}load_buffer")(data, **options), None
     source = pyvips.SourceCustom()
@@ -74,8 +78,9 @@ def open_picture(data: Content, name: str, max_pixels: int, *, whole: bool = Tru
         raise InputError(f"{name} is empty (0 bytes).", code="empty_file")
     kind = recognise(data, name)
     structure = walk(kind, data, name)
+    shown = Masked(data, structure.masks) if structure.masks else data
     try:
-        image, source = _loader(kind, data, "truncated" if whole else "none")
+        image, source = _loader(kind, shown, "truncated" if whole else "none")
     except pyvips.Error as error:
         check_reading(data)
         raise decoding_failed(error, kind, name, structure) from error

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anyrestore import scratch as backing
+from anyrestore.errors import InputError
 
 Format = Literal["png", "jpeg", "tiff", "webp", "avif"]
 Pixels = npt.NDArray[Any]
@@ -135,3 +136,25 @@ def blank_like(picture: Picture, *, scratch: str | os.PathLike[str] | None = Non
 def blank(shape: tuple[int, ...], dtype: npt.DTypeLike, scratch: str | os.PathLike[str] | None) -> Pixels:
     """Zeros in memory, or in a file of the scratch folder."""
     return np.zeros(shape, dtype) if scratch is None else backing.allocate(shape, dtype, scratch)
+
+
+def check_array(pixels: Pixels) -> None:
+    """Raise ``bad_array`` unless it is H x W x 3 or H x W of a type that networks are given."""
+    if pixels.dtype.name not in ("uint8", "uint16", "float16", "float32", "float64"):
+        raise InputError(
+            f"an image array must be uint8, uint16 or float (in [0, 1]), not {pixels.dtype}; "
+            "convert it first.",
+            code="bad_array",
+        )
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if not fits or 0 in pixels.shape:
+        hint = ""
+        if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
+            hint = " (channels come last)"
+        elif pixels.ndim == 3 and pixels.shape[2] in (1, 2, 4):
+            hint = " (drop a single channel's axis; carry alpha beside the colours)"
+        raise InputError(
+            f"an image array must be H x W x 3 (RGB) or H x W (grey) with at least one pixel, "
+            f"not {pixels.shape}{hint}.",
+            code="bad_array",
+        )

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anyrestore.errors import InputError
-from anyrestore.image.picture import Pixels
+from anyrestore.image.picture import Pixels, check_array
 
 
 def to_tensor(pixels: Pixels) -> Float[Tensor, "1 3 h w"]:
@@ -103,25 +103,3 @@ def from_tensor(tensor: Tensor, like: Pixels) -> Pixels:
 def _largest(dtype: np.dtype[Any]) -> int | None:
     """The value that stands for 1.0; None for floats."""
     return {"uint8": 255, "uint16": 65535}.get(dtype.name)
-
-
-def check_array(pixels: Pixels) -> None:
-    """Raise ``bad_array`` unless it is H x W x 3 or H x W of a type that `to_tensor` takes."""
-    if pixels.dtype.name not in ("uint8", "uint16", "float16", "float32", "float64"):
-        raise InputError(
-            f"an image array must be uint8, uint16 or float (in [0, 1]), not {pixels.dtype}; "
-            "convert it first.",
-            code="bad_array",
-        )
-    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if not fits or 0 in pixels.shape:
-        hint = ""
-        if pixels.ndim == 3 and pixels.shape[0] in (1, 3):
-            hint = " (channels come last)"
-        elif pixels.ndim == 3 and pixels.shape[2] in (1, 2, 4):
-            hint = " (drop a single channel's axis; carry alpha beside the colours)"
-        raise InputError(
-            f"an image array must be H x W x 3 (RGB) or H x W (grey) with at least one pixel, "
-            f"not {pixels.shape}{hint}.",
-            code="bad_array",
-        )

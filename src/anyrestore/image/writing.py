@@ -26,9 +26,8 @@ from anyrestore.image.content import Content, StoredBytes
 from anyrestore.image.exif import tags_for_tiff
 from anyrestore.image.metadata import metadata_out
 from anyrestore.image.opening import Opened, open_picture
-from anyrestore.image.picture import SUFFIXES, Format, Metadata, Picture, Pixels
+from anyrestore.image.picture import SUFFIXES, Format, Metadata, Picture, Pixels, check_array
 from anyrestore.image.reading import strips
-from anyrestore.image.tensors import check_array
 from anyrestore.scratch import is_backed, release
 from anyrestore.storage import check_storable, check_target, shown, store_bytes, storing
 

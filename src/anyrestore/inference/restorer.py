@@ -298,6 +298,7 @@ class Restorer:
             dtype: of the stored weights; float16 halves the files, with a small loss.
 
         Raises:
+            UsageError: `dtype` is no type of floating-point numbers that weights are stored in.
             ModelError: the model is none of the zoo's, or a backend computes it.
             OutputError: the folder cannot be written to.
         """

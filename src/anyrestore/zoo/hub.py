@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -66,9 +67,10 @@ def save_pretrained(network: nn.Module, folder: Path, *, dtype: torch.dtype = to
     architecture = name_architecture(network)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise OutputError(
-            f"cannot make the folder {folder}: {error.strerror or error}", code="output_unwritable"
+            f"cannot make the folder {str(folder)!r:.300}: {getattr(error, 'strerror', None) or error}",
+            code="output_unwritable",
         ) from None
     digest = save_weights(network, folder / WEIGHTS, dtype=dtype)
     config: Any = network.config
@@ -96,9 +98,10 @@ def load_pretrained(name: str | Path, *, revision: str | None = None, download: 
             cache, ``bad_weights`` if files are missing, damaged, newer, or not of one another, ``no_hub`` if
             huggingface_hub is not installed or cannot fetch it.
     """
-    if str(name) in CATALOG or (is_file(name) and not Path(name).is_dir()):
+    is_folder = str(name) != "" and os.path.isdir(name)  # noqa: PTH112 (Path.is_dir raises for long names)
+    if str(name) in CATALOG or (is_file(name) and not is_folder):
         return load_model(name)
-    if str(name) and Path(name).is_dir():
+    if is_folder:
         return _load_folder(Path(name))
     if not _REPOSITORY.fullmatch(str(name)):
         raise ModelError(
@@ -133,7 +136,7 @@ def push_to_hub(
             done = api.upload_folder(
                 repo_id=repository, folder_path=made, commit_message=message, ignore_patterns=own
             )
-        except (OSError, ValueError) as error:  # the hub's errors are one of the two
+        except Exception as error:  # the hub's own, and those of the package that it reaches the network by
             raise ModelError(
                 f"the hub did not take {repository} ({_first_line(error)})", code="no_hub"
             ) from error
@@ -189,7 +192,7 @@ def _snapshot(repository: str, revision: str | None, *, download: bool) -> Path:
             allow_patterns=[CONFIG, WEIGHTS],
             local_files_only=not download,
         )
-    except (OSError, ValueError) as error:  # the hub's errors are one of the two
+    except Exception as error:  # as in push_to_hub
         if download:
             raise ModelError(
                 f"{repository} cannot be fetched ({_first_line(error)})", code="no_hub"

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from anyrestore import tensorfile
-from anyrestore.errors import ModelError
+from anyrestore.errors import ModelError, UsageError
 from anyrestore.provenance import versions
 from anyrestore.storage import store_bytes
 from anyrestore.tensorfile import Header
@@ -34,6 +34,9 @@ FORMAT = 1
 #: What it may say; a word that is not known is a damaged one.
 FIELDS = {"format", "version", "architecture", "config", "notes", "sha256"}
 
+#: Types that weights are stored in.
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.float16, notes: str = "") -> str:
     """Store a model's weights and configuration; an existing file is replaced in one step.
@@ -43,8 +46,11 @@ def save_weights(model: nn.Module, path: Path, *, dtype: torch.dtype = torch.flo
 
     Raises:
         ModelError: the model is not one of the zoo's architectures, or has values that ``dtype`` cannot hold.
+        UsageError: ``dtype`` is none of `DTYPES`.
         OutputError: the file cannot be stored.
     """
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype: expected one of {', '.join(map(str, DTYPES))}, got {dtype}")
     name = name_architecture(model)
     config: Any = model.config
     about = {
