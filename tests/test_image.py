@@ -472,9 +472,9 @@ def test_pixel_limit_is_checked_from_the_header(tmp_path):  # I14, I15
 @pytest.mark.reliability("I16")
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (2**31 - 1, 2**31 - 1), (14_000, 14_000), (1, 70_000)])
 def test_headers_that_lie(size):  # I16
-    start = time.monotonic()
+    start = time.process_time()
     assert refused(pictures.png(RGB, size=size)) in {"too_many_pixels", "truncated", "corrupt"}
-    assert time.monotonic() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])

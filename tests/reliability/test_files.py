@@ -49,7 +49,7 @@ def test_a_file_without_permission_fails_alone(command: Command, ordinary_user: 
     done = command(ordinary_user / "in", "-o", ordinary_user / "out")
     assert done.code == 1
     assert "may not be read (permission denied)" in done.err
-    assert sorted(path.name for path in (ordinary_user / "out").iterdir()) == ["a.png", "c.png"]
+    assert sorted(path.name for path in (ordinary_user / "out").glob("*.png")) == ["a.png", "c.png"]
 
 
 @pytest.mark.reliability("I62")
@@ -67,8 +67,8 @@ def test_what_is_no_regular_file_never_blocks(command: Command, tmp_path: Path) 
         assert (
             time.monotonic() - start < 10
         )  # (blocking would last for ever; the reader's second: test_image)
-    assert done.code == 1
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    assert done.code == 0  # skipped, each with a sentence
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["good.png"]
     for name in ("folder.png", "pipe.png", "zero.png", "s.png"):
         with pytest.raises(InputError) as caught:
             image.read(source / name)
@@ -185,7 +185,7 @@ def test_inputs_that_vanish_or_change_fail_alone(
     assert (done.code, done.err.count("\n")) == (1, 2)
     assert "does not exist" in done.err
     assert "cut short" in done.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "d.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["a.png", "d.png"]
 
 
 def test_full_counts_are_asked_for_by_the_environment() -> None:

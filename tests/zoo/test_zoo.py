@@ -151,13 +151,13 @@ def test_bad_weights_files_are_refused_with_a_reason(tmp_path: Path) -> None:
     refused(b"\xff" * 100, "found something else")
     refused((500_000).to_bytes(8, "little") + b'{"a":' + b"[" * 500_000, "found something else")
     refused(data[: len(data) // 2], "damaged")
-    refused(None, "format 99", header={"format": 99})
+    refused(None, "of a newer format", header={"format": 99})
     refused(None, "architecture among", header={"architecture": "../../evil"})
     refused(None, "no cea network", header={"config": {"width": 10**9}})
     terabytes = {"width": 4096, "encoder": [200, 200, 200]}
     refused(None, "do not fit", header={"config": terabytes})
     refused(None, "do not fit", tensors={k: v for k, v in tensors.items() if k != first})
     refused(None, "do not fit", tensors=tensors | {"extra": torch.zeros(1)})
-    refused(None, "not finite", tensors=tensors | {first: torch.full_like(tensors[first], float("nan"))})
+    refused(None, "its checksum", tensors=tensors | {first: tensors[first] + 1})
     with pytest.raises(ModelError, match="cannot be read"):
         load_weights(tmp_path / "missing.safetensors")

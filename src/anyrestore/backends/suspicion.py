@@ -78,8 +78,11 @@ def is_possible(about: Mapping[str, Any]) -> bool:
     )
 
 
-def _sizes(node: Any, constants: Mapping[str, Any]) -> list[Any]:
-    """What says how large an array is that an operator makes, as far as it stands in the graph."""
+def _sizes(node: Any, constants: Mapping[Any, Any]) -> list[Any]:
+    """What says how large an array is that an operator makes, as far as it stands in the graph.
+
+    Names are text, or bytes where they are no UTF-8.
+    """
     if node.op_type not in _BY_SIZE:
         return []
     stated = [np.array(attribute.ints, np.int64) for attribute in node.attribute if attribute.name == "shape"]

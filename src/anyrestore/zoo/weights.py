@@ -232,6 +232,7 @@ def needs_newer(path: Path, version: object) -> ModelError:
     known = isinstance(version, str) and re.fullmatch(r"\d[\w.+-]{0,39}", version)
     needed = f"anyrestore >= {version}" if known else "a newer anyrestore"
     return ModelError(
-        f"{path} needs {needed}, this is {versions()['anyrestore']}; pip install --upgrade anyrestore",
+        f"{path} is of a newer format and needs {needed}, this is {versions()['anyrestore']}; "
+        "pip install --upgrade anyrestore",
         code="bad_weights",
     )
