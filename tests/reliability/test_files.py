@@ -1,10 +1,12 @@
-"""Files and folders as they come, through the command: rows I60 to I70 of docs/reliability.md."""
+"""Files and folders as they come, through the command: rows I60 to I70 and B3 of docs/reliability.md."""
 
+import itertools
 import json
 import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from anyrestore.errors import InputError
 from anyrestore.image import Picture
 from reliability import corpus
 from reliability.conftest import Command, Identity
-from reliability.corpus import RGB
+from reliability.corpus import FULL, RGB
 
 GOOD = pictures.png(RGB)
 
@@ -191,3 +193,33 @@ def test_inputs_that_vanish_or_change_fail_alone(
 def test_full_counts_are_asked_for_by_the_environment() -> None:
     assert bool(os.environ.get("ANYRESTORE_FULL")) == corpus.FULL
     assert len(corpus.some(range(100), 5)) == (100 if corpus.FULL else 5)
+
+
+@pytest.mark.reliability("B3")
+def test_no_reader_ever_sees_a_part_of_a_file(tmp_path: Path) -> None:
+    """One thread stores two pictures in turn, another reads what is there; its folder holds nothing else."""
+    target = tmp_path / "a.png"
+    pictures = [Picture(pixels=np.full((40, 60, 3), value, np.uint8)) for value in (0, 255)]
+    image.write(pictures[0], target)
+    stop = threading.Event()
+
+    def store() -> None:
+        for picture in itertools.cycle(pictures):
+            image.write(picture, target, overwrite=True)
+            if stop.is_set():
+                return
+
+    writer = threading.Thread(target=store)
+    writer.start()
+    seen = set[int]()
+    try:
+        for _ in range(20_000 if FULL else 300):
+            pixels = image.read(target).pixels
+            assert pixels.shape == (40, 60, 3)
+            assert pixels.min() == pixels.max()
+            seen.add(int(pixels[0, 0, 0]))
+    finally:
+        stop.set()
+        writer.join()
+    assert seen == {0, 255}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

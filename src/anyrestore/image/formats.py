@@ -104,6 +104,7 @@ def recognise(data: Content, name: str) -> Format:
 
 def _walk_png(data: Content, name: str) -> Structure:
     at, warnings, seen, masks = 8, list[str](), set[bytes](), list[tuple[int, bytes]]()
+    packed = 0
     while True:
         if at + 12 > len(data):
             return Structure(gone="it ends before its last chunk")
@@ -129,14 +130,24 @@ def _walk_png(data: Content, name: str) -> Structure:
                 (end, _checksum(data, at + 8, end, zlib.crc32(kind)).to_bytes(4, "big")),
             ]
             warnings.append(_TOO_LARGE)
+        packed += length if kind == b"IDAT" else 0
         seen.add(kind)
         at = end + 4
         if kind == b"IEND":
             break
+    if packed * _MOST_SAVED[8] < _least_png(data):
+        return Structure(gone="its header promises more pixels than its data can hold")
     if not seen & {b"iCCP", b"sRGB"} and seen & {b"gAMA", b"cHRM", b"cICP"}:
         chunks = ", ".join(sorted(c.decode() for c in seen & {b"gAMA", b"cHRM", b"cICP"}))
         warnings.append(f"the colour chunk(s) {chunks} were ignored: values are taken as sRGB")
     return Structure(warnings=tuple(warnings), claims=frozenset(seen), masks=tuple(masks))
+
+
+def _least_png(data: Content) -> int:
+    """Bytes that the pixels of a PNG take at least before they are compressed, by its header."""
+    width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
+    channels = {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    return width * height * depth * channels // 8
 
 
 def _is_bomb(data: Content, start: int, end: int) -> bool:
