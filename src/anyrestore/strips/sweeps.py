@@ -163,7 +163,7 @@ def without_lock(function: Callable[P, T]) -> Callable[P, T]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             return jit.script(function)
-    except (AttributeError, NotImplementedError, OSError, RuntimeError, TypeError):
+    except (AttributeError, OSError, RuntimeError, TypeError):
         return function
 
 
