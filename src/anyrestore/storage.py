@@ -31,6 +31,7 @@ __all__ = [
     "check_storable",
     "check_target",
     "lock",
+    "make_folder",
     "place",
     "shown",
     "store_bytes",
@@ -260,6 +261,20 @@ def place(finished: str | os.PathLike[str], path: str | os.PathLike[str], *, ove
         raise _appeared(path) from error
     except OSError as error:
         raise storing_failed(error, path) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where there is none.
+
+    Raises:
+        OutputError: it cannot be made (code `output_unwritable`).
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {shown(folder)}: {error.strerror or error}", code="output_unwritable"
+        ) from None
 
 
 def _appeared(path: str | os.PathLike[str]) -> OutputError:

@@ -1,7 +1,6 @@
 """A command with a model that needs no weights, and files of every kind to give to it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from anyrestore import zoo
-from anyrestore.cli.main import main
+from command_runs import Command, runner
 
 
 class Double(nn.Module):
@@ -23,29 +22,11 @@ class Double(nn.Module):
         return picture * 2
 
 
-@dataclass(frozen=True)
-class Outcome:
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Outcome]
-
-
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Run the command in this process; whatever it does, there must be no traceback."""
     monkeypatch.setattr(zoo, "load_model", lambda _: Double())
-
-    def run(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        code = main([str(argument) for argument in arguments])
-        captured = capfd.readouterr()
-        assert "Traceback" not in captured.err
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+    return runner(capfd)
 
 
 @pytest.fixture

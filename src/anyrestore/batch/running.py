@@ -33,6 +33,7 @@ from anyrestore.image import Picture, Pixels
 from anyrestore.inference import memory
 from anyrestore.inference.restorer import TOGETHER, Restorer
 from anyrestore.scratch import allocate, release
+from anyrestore.storage import make_folder
 
 _DIVIDER = 4
 """Width, in pixels, of the white line between the two halves of a before/after sheet."""
@@ -217,7 +218,7 @@ class _Steps:
         """Encode, and put in place."""
         job, after = item.job, item.after
         assert after is not None
-        _make_folder(job.target.parent)
+        make_folder(job.target.parent)
         item.sha256 = image.write(after, job.target, overwrite=self._overwrite, quality=self._quality)
         if job.sheet is not None and item.before is not None:
             image.write(_sheet(item.before, after, item.folder), job.sheet, overwrite=self._overwrite)
@@ -458,15 +459,6 @@ def _check_targets(job: Job, *, overwrite: bool) -> None:
     for target in (job.target, job.sheet):
         if target is not None and target.parent.exists():
             image.check_writable(target, overwrite=overwrite)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make the folder {folder}: {error.strerror or error}", code="output_unwritable"
-        ) from None
 
 
 def _sheet(before: Picture, after: Picture, scratch: Path | None) -> Picture:

@@ -25,7 +25,7 @@ from typing import Any, Protocol, runtime_checkable
 from anyrestore import image
 from anyrestore.batch.lines import LineFile, encoded
 from anyrestore.errors import InputError, OutputError, UsageError
-from anyrestore.storage import lock, shown, store_bytes, sweep
+from anyrestore.storage import lock, make_folder, shown, store_bytes, sweep
 
 MANIFEST = ".anyrestore"
 """What the names of a target's manifests begin with; they end in .jsonl."""
@@ -209,7 +209,7 @@ class Folder:
 
     def write_manifest(self, name: str, data: bytes) -> None:
         """See `Store`."""
-        self._make(self.root)
+        make_folder(self.root)
         store_bytes(data, self.root / name, overwrite=True)
 
     def restart_manifest(self, name: str, header: Mapping[str, object]) -> None:
@@ -232,14 +232,6 @@ class Folder:
             beside.setdefault(path.parent, []).append(path.name)
         for folder, some in beside.items():
             sweep(folder, some)
-
-    def _make(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"cannot make the folder {shown(folder)}: {error.strerror or error}", code="output_unwritable"
-            ) from None
 
 
 class Remote:

@@ -328,12 +328,11 @@ def _run_cost(args: argparse.Namespace) -> int:
         cost_plot.check_plot(args.plot)
     if args.markdown is not None and args.markdown.exists():
         cost_report.into(args.markdown.read_text("utf-8"), "")
-    survey = Survey(plan, say=_progress if sys.stderr.isatty() else lambda _: None)
+    survey = Survey(plan, say=_progress)
     try:
         survey.run()
     finally:  # Ctrl-C too: what was measured is printed
-        if sys.stderr.isatty():
-            _progress("")
+        _progress("")
         if survey.rows:
             _report_cost(survey, args)
     return terminal.OK
@@ -356,12 +355,10 @@ def _run_backends(args: argparse.Namespace) -> int:
         args.size,
         threads=args.threads,
         seconds=args.seconds,
-        say=_progress if sys.stderr.isatty() else lambda _: None,
+        say=_progress,
     )
-    if sys.stderr.isatty():
-        _progress("")
-    for line in as_table(rows).splitlines():
-        terminal.say(line)
+    _progress("")
+    _table(as_table(rows))
     return terminal.OK
 
 
@@ -377,12 +374,10 @@ def _run_whole(args: argparse.Namespace) -> int:
         scratch=args.scratch,
         threads=args.threads,
         plain=args.plain,
-        say=_progress if sys.stderr.isatty() else lambda _: None,
+        say=_progress,
     )
-    if sys.stderr.isatty():
-        _progress("")
-    for line in as_table(rows).splitlines():
-        terminal.say(line)
+    _progress("")
+    _table(as_table(rows))
     return terminal.OK if all(row.kept and row.way != "failed" for row in rows) else terminal.SOME_FAILED
 
 
@@ -403,16 +398,14 @@ def _run_folder(args: argparse.Namespace) -> int:
         repeats=args.repeats,
         writers=args.writers,
         decoder=(lambda: Isolated(seconds=60)) if args.isolate else Decoder,
-        say=_progress if sys.stderr.isatty() else lambda _: None,
+        say=_progress,
     )
-    if sys.stderr.isatty():
-        _progress("")
+    _progress("")
     terminal.say(
         f"{times.pictures} pictures, {times.pixels / 1e6:.1f} MP, {args.repeats} rounds, "
         f"{torch.get_num_threads()} threads"
     )
-    for line in as_table(times).splitlines():
-        terminal.say(line)
+    _table(as_table(times))
     terminal.say(f"gain {times.gain:.3f}, of {times.possible:.3f} possible")
     return terminal.OK
 
@@ -426,13 +419,19 @@ def _run_flicker(args: argparse.Namespace) -> int:
     rows = measure_flicker(
         args.photograph, model=args.model, frames=args.frames, side=args.side, exposure=args.exposure
     )
-    for line in as_table(list(rows)).splitlines():
-        terminal.say(line)
+    _table(as_table(list(rows)))
     return terminal.OK
 
 
+def _table(text: str) -> None:
+    for line in text.splitlines():
+        terminal.say(line)
+
+
 def _progress(line: str) -> None:
-    """One line on stderr that replaces the one before."""
+    """One line on stderr that replaces the one before, where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        return
     print(f"\r{line[:78]:<78}", end="" if line else "\r", file=sys.stderr, flush=True)
 
 
@@ -440,8 +439,7 @@ def _report_cost(survey: Survey, args: argparse.Namespace) -> None:
     from anyrestore.benchmark import cost_plot, cost_report  # noqa: PLC0415
     from anyrestore.storage import store_bytes  # noqa: PLC0415
 
-    for line in cost_report.as_table(survey).splitlines():
-        terminal.say(line)
+    _table(cost_report.as_table(survey))
     command = shlex.join(_words(args))
     if args.json is not None:
         store_bytes(cost_report.as_json(survey, command).encode(), args.json, overwrite=True)
