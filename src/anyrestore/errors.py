@@ -13,6 +13,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "OutputError",
+    "ServiceError",
     "UsageError",
 ]
 
@@ -108,6 +109,26 @@ class DataError(AnyRestoreError):
     """
 
     default_code = "data"
+
+
+class ServiceError(AnyRestoreError):
+    """The service cannot do it now, or could not finish it; the request itself may be fine.
+
+    Codes: ``service``, ``busy`` (as much is waiting as may wait), ``stopping`` (the service is ending),
+    ``not_ready`` (no worker can work yet, or again), ``time_limit`` (it took longer than a request may),
+    ``worker_lost`` (the process that worked on it died).
+
+    Args:
+        message: as of `AnyRestoreError`.
+        code: as of `AnyRestoreError`.
+        retry_after: seconds after which to try again; None where it is not known.
+    """
+
+    default_code = "service"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after = retry_after
 
 
 def _rebuild(kind: type[AnyRestoreError], message: str, code: str) -> AnyRestoreError:
