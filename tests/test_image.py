@@ -1178,6 +1178,7 @@ def test_header_agrees_with_the_picture(tmp_path):
     for name, (data, expected) in cases.items():
         (tmp_path / name).write_bytes(data)
         header, picture = image.read_header(tmp_path / name), image.read(tmp_path / name)
+        assert image.decode_header(data) == header
         assert (header.bands, header.bit_depth, header.has_alpha) == expected
         assert (header.height, header.width) == picture.pixels.shape[:2]
         assert header.format == picture.format
@@ -1307,3 +1308,11 @@ def test_a_tensor_that_does_not_fit_is_refused():
 def test_half_precision_and_gradients_are_taken():
     tensor = image.to_tensor(RGB).bfloat16().requires_grad_()
     assert np.abs(image.from_tensor(tensor, RGB).astype(int) - RGB).max() <= 1
+
+
+def test_a_jpeg_encoded_in_little_memory_has_the_same_pixels():
+    """And is larger: its Huffman tables are the default ones."""
+    picture = image.Picture(pixels=RGB)
+    best, plain = image.encode(picture, "jpeg"), image.encode(picture, "jpeg", whole=False)
+    assert len(best) < len(plain)
+    assert np.array_equal(image.decode(best).pixels, image.decode(plain).pixels)

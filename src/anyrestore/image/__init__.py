@@ -24,6 +24,7 @@ PNG, TIFF, JPEG, WebP and AVIF through libvips (pyvips), with five promises:
 | `opening.py` | a file opened: its header, its limits |
 | `metadata.py` | what travels with the pixels |
 | `reading.py`, `writing.py` | in and out |
+| `preview.py` | a small copy for a screen |
 | `tensors.py` | arrays to tensors and back |
 """
 
@@ -44,7 +45,7 @@ from anyrestore.image.picture import (
     ReadOptions,
     blank_like,
 )
-from anyrestore.image.reading import decode, read, read_header
+from anyrestore.image.reading import decode, decode_header, read, read_header
 from anyrestore.image.writing import check_holds, check_writable, encode, write
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ __all__ = [
     "check_holds",
     "check_writable",
     "decode",
+    "decode_header",
     "encode",
     "from_tensor",
     "read",

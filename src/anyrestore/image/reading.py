@@ -63,6 +63,20 @@ def read_header(
         return open_picture(data, shown(path), max_pixels, whole=not options.allow_truncated).header
 
 
+def decode_header(
+    data: bytes, *, name: str = "the data", max_pixels: int = MAX_PIXELS, options: ReadOptions = _STRICT
+) -> Header:
+    """Say what a picture file held in memory is; `read_header` without the file. Same errors.
+
+    Args:
+        data: The whole file.
+        name: What error sentences call it.
+        max_pixels: Limit on width x height.
+        options: As for `read`.
+    """
+    return open_picture(data, name, max_pixels, whole=not options.allow_truncated).header
+
+
 def read(
     path: str | os.PathLike[str],
     *,

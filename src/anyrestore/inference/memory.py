@@ -77,7 +77,13 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     return isinstance(error, RuntimeError) and any(
         phrase in str(error)
-        for phrase in ("can't allocate memory", "out of memory", "bad allocation", "bad_alloc")
+        for phrase in (
+            "can't allocate memory",
+            "out of memory",
+            "bad allocation",
+            "bad_alloc",
+            "could not create a primitive",  # oneDNN: no room for its code, or for what it works with
+        )
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -48,6 +49,9 @@ TOGETHER_PIXELS = 64 * 64
 _KINDS = ("u1", "u2", "f2", "f4", "f8")
 """Array types that are accepted, in any byte order."""
 
+Follow = Callable[[int, int], None]
+"""Told how many steps of a picture's way are done, and how many there are; what it raises ends the run."""
+
 _Read = Callable[[Span, Span], Tensor]
 _Write = Callable[[int, Tensor], None]
 
@@ -67,8 +71,8 @@ class Restorer:
         share: "auto" computes the model's condition once for all tiles of a picture, where the model can;
             "off" lets every tile see itself only.
         instruction: what to do, in words, for a model that takes instructions, for example "it is too dark".
-        instruction_head: the file of the text head that the model was trained with; None for the one that
-            ships.
+        instruction_head: the file of the text head that the model was trained with, or head and encoder that
+            are loaded already; None for the head that ships.
         memory_limit: bytes that the process may occupy on a CPU, the pictures that are in it included; on a
             GPU, bytes that the model may take there. None leaves it at a share of what is free. A picture
             for which it is too little is refused.
@@ -78,7 +82,9 @@ class Restorer:
             :mod:`anyrestore.backends`; a file of `anyrestore export` (.onnx) is run by ONNX Runtime unless
             "openvino" is asked for.
         progress: True for a progress bar on stderr for what takes more than a second, None for one where
-            stderr is a terminal, False for none.
+            stderr is a terminal, False for none. Or a function, which is told now and then, after every block
+            and of large pictures within one, how many steps are done and how many there are; what it raises
+            ends the run. It is told from the beginning again where a way has failed.
 
     Raises:
         UsageError: an option is out of its range, the device is not there, or the model takes no instruction.
@@ -90,6 +96,8 @@ class Restorer:
         understood: the probability of every task in the instruction, the likeliest first; empty without one.
         way: how the last picture went through the model; None before the first.
         reserved: bytes of `memory_limit` that other threads of the process may still take (0); on a CPU.
+        occupied: bytes that the process is taken to occupy, of `memory_limit`; None to measure. What is
+            measured differs from run to run, and with it may the way that is chosen.
     """
 
     def __init__(
@@ -102,11 +110,11 @@ class Restorer:
         threads: int | None = None,
         share: str = "auto",
         instruction: str | None = None,
-        instruction_head: Path | None = None,
+        instruction_head: Path | Instructions | None = None,
         memory_limit: int | None = None,
         scratch: str | Path | None = "auto",
         backend: str = "torch",
-        progress: bool | None = False,
+        progress: bool | Follow | None = False,
     ) -> None:
         if tile not in ("auto", "off") if isinstance(tile, str) else tile < 1:
             raise UsageError(f'tile: expected "auto", "off" or a side of at least 1 pixel, got {tile!r}')
@@ -137,6 +145,7 @@ class Restorer:
         self.understood = dict[str, float]()
         self.way: Way | None = None
         self.reserved = 0
+        self.occupied: int | None = None
         self._instruction = None if instruction is None else self._listen(instruction, instruction_head)
 
     @property
@@ -332,12 +341,12 @@ class Restorer:
             self.model, repo_id, private=private, token=token, message=message, dtype=dtype
         )
 
-    def _listen(self, instruction: str, head: Path | None) -> Tensor:
+    def _listen(self, instruction: str, head: Path | Instructions | None) -> Tensor:
         """The instruction's vector (1 d); what it was taken for goes to `understood`."""
         if not self.takes_instruction:
             name = type(self.model).__name__
             raise UsageError(f"instruction: {name} finds out by itself what to do; use instructir, or none")
-        instructions = Instructions(head)
+        instructions = head if isinstance(head, Instructions) else Instructions(head)
         meaning = instructions([instruction])
         width, expected = meaning.vectors.shape[1], self.model.instruction_width
         if width != expected:
@@ -453,7 +462,8 @@ class Restorer:
         multiple = self.size_multiple
         budget = self.memory_limit
         if budget is not None and self.device.type == "cpu":
-            budget -= memory.resident() + result_bytes + self.reserved
+            occupied = memory.resident() if self.occupied is None else self.occupied
+            budget -= occupied + result_bytes + self.reserved
         return Request(
             height=-(-height // multiple) * multiple,
             width=-(-width // multiple) * multiple,
@@ -542,7 +552,14 @@ class Restorer:
 
         with self._bar(strips.count_steps(self.model)) as advance:
             strips.restore(
-                self.model, request.height, request.width, rows, finish, allocate=allocate, advance=advance
+                self.model,
+                request.height,
+                request.width,
+                rows,
+                finish,
+                allocate=allocate,
+                advance=advance,
+                watch=partial(advance, 0) if callable(self.progress) else None,
             )
 
     def _run_tiles(
@@ -615,6 +632,9 @@ class Restorer:
         if self.progress is False:
             yield _nothing
             return
+        if callable(self.progress):
+            yield _telling(self.progress, total)
+            return
         bar: tqdm[Any] = tqdm(
             total=total,
             delay=1,
@@ -635,6 +655,18 @@ class Restorer:
 
 def _nothing(_steps: int = 1) -> None:
     """What moves a bar that is not there."""
+
+
+def _telling(follow: Follow, total: int) -> Callable[..., None]:
+    """What tells of every step, of so many."""
+    done = 0
+
+    def advance(steps: int = 1) -> None:
+        nonlocal done
+        done = min(done + steps, total)
+        follow(done, total)
+
+    return advance
 
 
 def _has_parts(module: nn.Module) -> bool:

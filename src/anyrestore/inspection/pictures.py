@@ -6,19 +6,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from anyrestore import degradations, image
 from anyrestore.data.images import decode_picture, list_pictures
 from anyrestore.errors import UsageError
+from anyrestore.inspection.fitting import Fit, fit
 from anyrestore.types import Image
 
-Fit = Literal["crop", "scale"]
 CLEAN = "clean"
 
 
@@ -36,25 +33,6 @@ class Labelled:
     label: str
     path: Path
     recipe: str | None = None
-
-
-def fit(picture: Image, max_side: int, how: Fit = "crop") -> tuple[Float[Tensor, "b 3 h2 w2"], str]:
-    """``picture`` with sides of at most ``max_side`` pixels, and in words what was done ("" for nothing).
-
-    "crop" keeps the middle, pixel by pixel; "scale" shows all of it, but averages noise and fine rain away.
-    """
-    height, width = picture.shape[-2:]
-    if max(height, width) <= max_side:
-        return picture, ""
-    if how == "crop":
-        rows, columns = min(height, max_side), min(width, max_side)
-        top, left = (height - rows) // 2, (width - columns) // 2
-        part = picture[..., top : top + rows, left : left + columns]
-        return part, f"middle {columns} x {rows} of {width} x {height} pixels"
-    share = max_side / max(height, width)
-    size = (max(1, round(height * share)), max(1, round(width * share)))
-    smaller = F.interpolate(picture, size=size, mode="bilinear", antialias=True)
-    return smaller.clamp(0, 1), f"scaled to {size[1]} x {size[0]} from {width} x {height} pixels"
 
 
 def read(path: Path, max_side: int, how: Fit = "crop") -> tuple[Image, str]:

@@ -117,6 +117,7 @@ def _factors(field: Field, block: CEABlock, norm: nn.Module, gang: Gang) -> Fact
         for top in range(first, last, rows):
             parts.append(_context(field, norm, generator, top, min(top + rows, last)))
             field.done(top, min(top + rows, last), again=1)
+            gang.crew.pause()
         return merge_contexts(parts)
 
     return adapter.decode(merge_contexts(gang.crew.share(field.height, work, stride)))

@@ -35,15 +35,25 @@ def count_threads() -> int:
         return _at_work[0] if _at_work else torch.get_num_threads()
 
 
+class _EndedError(Exception):
+    """The calling thread has given up, and nobody wants this one's share."""
+
+
 class Crew:
     """Threads for a `with` block.
 
     Args:
         size: how many, at least 1; 1 is the calling thread alone, with whatever torch computes with there.
+        watch: called every few milliseconds in the calling thread while the crew works; what it raises ends
+            the work of all. None where nobody watches.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, watch: Callable[[], None] | None = None) -> None:
         self.size = size
+        self.watched = watch is not None
+        self._watch = watch
+        self._caller = threading.get_ident()
+        self._ended = False
         self._before = 1
         self._pool: ThreadPoolExecutor | None = None
 
@@ -110,6 +120,20 @@ class Crew:
         while waiting:
             done.append(waiting.pop(0).result())
         return done
+
+    def pause(self) -> None:
+        """Let somebody watch; to be called between pieces of work, from every thread."""
+        if self._watch is None:
+            return
+        if threading.get_ident() != self._caller:
+            if self._ended:
+                raise _EndedError
+            return
+        try:
+            self._watch()
+        except BaseException:
+            self._ended = True
+            raise
 
     def sections(self, height: int, multiple: int = 1) -> list[tuple[int, int]]:
         """The rows of every thread: at most one section each, none empty."""

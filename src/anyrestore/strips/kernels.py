@@ -128,7 +128,8 @@ def _divide(
         _, behind = seams.get(last, (nothing, nothing))
         products, squares = into.get((first, last), (nothing, nothing))
         buffer = fast_begin(above, x, field.width, rows, *layer)
-        step = last - first if field.release is None else RELEASED * rows
+        at_once = field.release is None and not gang.crew.watched
+        step = last - first if at_once else RELEASED * rows
         for top in range(first, last, step):
             end = min(top + step, last)
             fast_sweep(
@@ -143,6 +144,7 @@ def _divide(
                 squares,
             )
             field.done(top, end)
+            gang.crew.pause()
 
     gang.crew.share(field.height, section)
 

@@ -48,6 +48,7 @@ def restore(
     *,
     allocate: Allocate = lambda _level, shape: in_memory(shape),
     advance: Callable[[], None] = lambda: None,
+    watch: Callable[[], None] | None = None,
 ) -> None:
     """Run a network over a picture; the same result as ``model(image)`` but for rounding.
 
@@ -59,6 +60,7 @@ def restore(
         write: takes finished rows, every row once, in any order, from several threads at once.
         allocate: makes maps.
         advance: called after every block.
+        watch: called more often, within a block too; what it raises ends the run at once.
     """
     unet = cast("UNet", model.unet)
     footprint = Footprint.of(model, height, width)
@@ -69,7 +71,7 @@ def restore(
             pass_block(x, block, gang)
             advance()
 
-    with Crew(count_threads()) as crew:
+    with Crew(count_threads(), watch) as crew:
         gangs = [Gang(crew=crew, rows=level.rows) for level in levels]
         maps = [allocate(0, levels[0].shape)]
         _embed(unet, read, maps[0], gangs[0])
@@ -107,6 +109,7 @@ def _each_strip(height: int, gang: Gang, work: Callable[[int, int], None], *, mu
     def section(first: int, last: int) -> None:
         for top in range(first, last, rows):
             work(top, min(top + rows, last))
+            gang.crew.pause()
 
     gang.crew.share(height, section, multiple)
 
