@@ -13,6 +13,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "OutputError",
+    "RequestError",
     "ServiceError",
     "UsageError",
 ]
@@ -51,6 +52,7 @@ class UsageError(AnyRestoreError):
     Codes: ``usage``, ``format_cannot_hold`` (the chosen file format cannot hold the picture),
     ``results_differ`` (results to be compared were measured in different ways, or on different data),
     ``no_figures`` (matplotlib or scikit-learn is not installed), ``no_video`` (PyAV is not installed),
+    ``no_server`` (what `anyrestore serve` needs is not installed),
     ``no_engine`` (Ray is not installed), ``no_store`` (what reaches a URL is not installed),
     ``settings_differ`` (a folder holds results that were made with other settings), ``newer_format`` (a file
     of a newer anyrestore), ``folder_in_use`` (another process is at work on the output folder).
@@ -109,6 +111,19 @@ class DataError(AnyRestoreError):
     """
 
     default_code = "data"
+
+
+class RequestError(AnyRestoreError):
+    """A request to the service is not one that it takes; the same request will not be taken later either.
+
+    Codes: ``bad_request`` (not HTTP, or a form that breaks its own rules), ``foreign_host`` (a name that is
+    not the service's), ``foreign_origin`` (a web page of somebody else), ``unauthorized`` (the token is
+    missing or wrong), ``no_route``, ``wrong_method``, ``too_slow`` (it did not arrive in the time that it
+    has), ``too_large`` (more bytes, or in more pieces, than are taken), ``unsupported_media`` (not a picture,
+    nor a form with one).
+    """
+
+    default_code = "bad_request"
 
 
 class ServiceError(AnyRestoreError):

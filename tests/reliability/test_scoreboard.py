@@ -39,7 +39,7 @@ def test_never(broken): pass
 
 def test_other(): pass
 """
-ROWS = ["I1", "I2", "I3", "I4", "B1", "B2", "M1"]
+ROWS = ["I1", "I2", "I3", "I4", "B1", "B2", "M1", "S1"]
 
 
 @pytest.fixture
@@ -70,6 +70,8 @@ def test_every_way_to_miss_a_row_is_named(suite: pytest.Pytester, processes: lis
             "  B1 not met: skipped: no mount here",
             "  B2 not met: skipped: not yet",
             "RELIABILITY M 1/1",
+            "RELIABILITY S 0/1",
+            "  S1 not met: no test",
         ]
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -78,6 +80,7 @@ def test_every_way_to_miss_a_row_is_named(suite: pytest.Pytester, processes: lis
         "I": (1, 4),
         "B": (0, 2),
         "M": (1, 1),
+        "S": (0, 1),
     }
     assert score["B"]["not_met"]["B1"] == "skipped: no mount here"
 
@@ -116,5 +119,6 @@ def test_the_page_names_every_row_once() -> None:
     rows = promised(TABLE.read_text(encoding="utf-8"))
     assert len(rows) == len(set(rows))
     board = Scoreboard(Path("unused"), rows)
-    assert {name: section["rows"] for name, section in board.summary().items()} == {"I": 61, "B": 15, "M": 12}
+    counted = {name: section["rows"] for name, section in board.summary().items()}
+    assert counted == {"I": 61, "B": 15, "M": 12, "S": 30}
     assert set(FLOORS) == {row[0] for row in rows}

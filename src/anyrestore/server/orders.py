@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from anyrestore.image import Format
 
@@ -78,6 +78,26 @@ class Offer:
     title: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What is going on in the engine, at this moment.
+
+    Attributes:
+        waiting: orders that are let in and wait.
+        running: orders that workers have, those included that were dropped and not let go of yet.
+        pixels: of all orders that are let in.
+        workers: that have their models.
+        restarts: workers that were started in the place of one that ended, since the start.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    pixels: int = 0
+    workers: int = 0
+    restarts: int = 0
+
+
+@runtime_checkable
 class Engine(Protocol):
     """Lets orders in and has them done; every call in the event loop's thread."""
 
@@ -111,13 +131,18 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Start the workers, and return; `ready` says when they can work.
+        """Start the workers, and return when the first has its models; `ready` says when all have.
 
         Raises:
             ModelError: there is no such model, or its weights cannot be used.
+            UsageError: there is no such device, or two models have one name.
+            ServiceError: the first worker ended as it started (code `worker_lost`).
         """
         ...
 
     async def stop(self, seconds: float) -> None:
-        """Let nothing more in, finish what is in for so long, then end the workers."""
+        """Let nothing more in, finish what is in for so long, then end the workers; no process is left.
+
+        What is not finished by then ends with `ServiceError` (`stopping`).
+        """
         ...

@@ -30,6 +30,8 @@ class Settings:
         pixels_in_flight: of all pictures that are let in and not answered.
         bytes_in_flight: of all uploads that are being received or wait.
         worker_memory: bytes that one worker may occupy.
+        scratch: whether feature maps of large pictures may lie in nameless files of a disk (`Restorer`'s
+            scratch folder); otherwise these go in tiles, in twice the time.
         header_seconds: until a request's headers must be here, from the connection's start.
         body_seconds: until its body must be here.
         send_seconds: that a client may take to read an answer.
@@ -56,6 +58,7 @@ class Settings:
     pixels_in_flight: int = 128_000_000
     bytes_in_flight: int = 256 * MiB
     worker_memory: int = 700 * MiB
+    scratch: bool = True
     header_seconds: float = 10.0
     body_seconds: float = 30.0
     send_seconds: float = 30.0

@@ -1,0 +1,5 @@
+// Before Gradio's own scripts: what they look for in the window, which the page carries as data (see gate.py).
+window.__gradio_mode__ = "app";
+for (const data of document.querySelectorAll("script[data-name]")) {
+  window[data.dataset.name] = JSON.parse(data.textContent);
+}
