@@ -1,19 +1,15 @@
 """Results as one HTML page that needs nothing else: tables, plots, sliders over pictures, provenance.
 
 What is unusual: whatever comes from a results file goes through `html.escape`, and, should that ever be
-forgotten, the page's content security policy lets nothing run but the one script that is in it, by its hash,
-and nothing load from anywhere. Pictures are data URIs; the page stays below `MAX_BYTES`.
+forgotten, the page's content security policy (`anyrestore.evaluation.sliders`) lets nothing run but its own
+script. Pictures are data URIs; the page stays below `MAX_BYTES`.
 
 The same results give the same page, byte for byte.
 """
 
-import base64
-import hashlib
-import html
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +31,8 @@ from anyrestore.evaluation.comparison import (
 from anyrestore.evaluation.gallery import Shown
 from anyrestore.evaluation.results import Results
 from anyrestore.evaluation.scores import ImageScore, Score, told
+from anyrestore.evaluation.sliders import document, slider
+from anyrestore.evaluation.sliders import escape as _e
 from anyrestore.evaluation.statistics import LEVEL, RESAMPLES
 
 __all__ = ["MAX_BYTES", "page"]
@@ -80,29 +78,7 @@ def page(
         "</main>",
         _footer(labelled, names, resamples=resamples, seed=seed),
     ]
-    return _document(title, "\n".join(part for part in body if part))
-
-
-def _document(title: str, body: str) -> str:
-    here = files("anyrestore.evaluation")
-    style = here.joinpath("page.css").read_text(encoding="utf-8")
-    script = here.joinpath("page.js").read_text(encoding="utf-8")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="generator" content="anyrestore report">\n'
-        f"<title>{_e(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"{body}\n<script>{script}</script>\n</body>\n</html>\n"
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    return document(title, "\n".join(part for part in body if part), generator="anyrestore report")
 
 
 def _header(title: str, first: Results, names: Sequence[str]) -> str:
@@ -349,35 +325,12 @@ def _slider(entry: str, word: str, image: ImageScore, shown: Sequence[Shown], *,
     left, right = 0, min(1, len(shown) - 1)
     if shown[0].label == "input" and sum(version.label not in ("input", "target") for version in shown) > 1:
         left, right = 1, 2
-    stack = "".join(
-        f'<img src="{version.uri}" width="{version.width}" height="{version.height}" decoding="async" '
-        f'alt="{_e(f"{image.name} of {entry}: {version.label}")}"'
-        + (' class="left"' if i == left and left != right else "" if i in (left, right) else " hidden")
-        + ">"
-        for i, version in enumerate(shown)
-    )
-
-    def chooser(what: str, chosen: int) -> str:
-        options = "".join(
-            f'<option value="{i}"{" selected" if i == chosen else ""}>{_e(version.label)}</option>'
-            for i, version in enumerate(shown)
-        )
-        return f"<label>{what} <select>{options}</select></label>"
-
     name = f"{image.name}, {whose}" if whose else image.name
     told = " to ".join(METRICS["psnr"].show(value) for value in (image.input_psnr, image.psnr)) + " dB"
     if image.gain is not None and math.isfinite(image.gain):
         told += f" ({_GAIN.show(image.gain, sign=True)} dB)"
-    tall = " tall" if shown[0].height > shown[0].width else ""
-    return (
-        f'<figure class="slider{tall}"><div class="stage">{stack}<div class="divider"></div>'
-        f'<input type="range" min="0" max="100" value="50" '
-        f'aria-label="{_e(f"Divider between the two versions of {image.name}")}"></div>'
-        f'<div class="choices">{chooser("left", left)}{chooser("right", right)}'
-        '<button type="button" aria-pressed="false">Larger</button></div>'
-        f"<figcaption><strong>{word}</strong> {_e(name)}, {told}, "
-        f"SSIM {image.ssim:.4f}</figcaption></figure>"
-    )
+    caption = f"<strong>{word}</strong> {_e(name)}, {told}, SSIM {image.ssim:.4f}"
+    return slider(shown, of=f"{image.name} of {entry}", caption=caption, left=left, right=right)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -443,7 +396,3 @@ def _and(words: Sequence[str]) -> str:
 def _count(n: int, what: str) -> str:
     plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
     return f"{n:,} {what if n == 1 else plural}"
-
-
-def _e(text: object) -> str:
-    return html.escape(str(text), quote=True)
