@@ -8,7 +8,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help demo test check lint types layers unit reliability format clean
+.PHONY: help demo test check lint types layers docs unit reliability format clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -17,18 +17,22 @@ help: ## list the targets
 demo: .venv/.installed ## restore the sample pictures into out/, with before/after sheets
 	$(BIN)/anyrestore restore samples -o out --compare --overwrite
 
-test: lint types layers unit ## every gate: lint, types, layers, unit
+test: lint types layers docs unit ## every gate: lint, types, layers, docs, unit
 check: test ## the same as test
 
-lint: .venv/.installed-dev ## ruff: formatting and rules
+lint: .venv/.installed-dev ## ruff: formatting and rules; hadolint: the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/hadolint Dockerfile
 
 types: .venv/.installed-dev ## pyright, strict, over src
 	$(BIN)/pyright
 
 layers: .venv/.installed-dev ## import-linter: who may import whom
 	$(BIN)/lint-imports
+
+docs: .venv/.installed-dev ## mkdocs: the site of docs/ in site/, no warning, no link that leads nowhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: .venv/.installed-dev ## pytest
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -41,7 +45,7 @@ format: .venv/.installed-dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 
 clean: ## remove the environment, the caches and out/
-	rm -rf .venv out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv out site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's worked example, as it stands: its blocks of code are a whole architecture of the zoo.
+"""The page "Add an architecture", as it stands: its blocks of code are a whole architecture of the zoo.
 
 Every contract in ``tests/contracts`` that asks for a ``model``, or for the ``name`` of one in the catalogue,
 is run on it too: the functions are taken from there, model and names are the example's.
@@ -29,7 +29,7 @@ from anyrestore.zoo import save_weights
 from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG, Architecture, Entry, Paper
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "CONTRIBUTING.md").read_text().split("## Add an architecture\n")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs/add-an-architecture.md").read_text()
 EXAMPLE, ARCHITECTURE, COUNTING, GOLDEN = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
 ENTRIES = "".join(re.findall(r"^Entry\(.*\),$", SECTION, re.MULTILINE))
 PAPER = "".join(re.findall(r"^Paper\(.*\),$", SECTION, re.MULTILINE))
@@ -38,7 +38,7 @@ NAME = "anyrestore.architectures.flat"
 
 def load(path: Path) -> ModuleType:
     """A test file as a module of its own; what is changed in it is changed for nobody else."""
-    spec = importlib.util.spec_from_file_location(f"for_contributing_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"for_the_example_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
