@@ -1,6 +1,7 @@
 """Settings for the whole suite. Nothing here imports anyrestore: jaxtyping must hook it first."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,20 @@ def rain100l_root() -> Path:
 def lolv1_root() -> Path:
     """The folder that holds LOLv1-eval15; a test that asks for it is skipped where there is none."""
     return _reference("LOLv1-eval15").parent
+
+
+@pytest.fixture(scope="module")
+def unchecked() -> Iterator[None]:
+    """Calls are not checked by jaxtyping and beartype, which takes a third of the time of a small network.
+
+    For files of tests that run again and again what others run under these checks. For a whole file, as
+    beartype draws random numbers, and a checkpoint holds the state that they come from.
+    """
+    from jaxtyping import config
+
+    config.update("jaxtyping_disable", True)
+    yield
+    config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,4 @@
-"""Runs over folders for tests: pictures, a model without weights, the command in this process or in a child.
-
-Children come from a fork server that has imported torch once, so that a test may start dozens. They are real
-processes: what kills or interrupts them would kill or interrupt the command.
-"""
+"""Runs over folders for tests: pictures, a model without weights, the command here or in a child."""
 
 from __future__ import annotations
 
@@ -18,13 +14,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from children import CONTEXT
+
 FULL = os.environ.get("ANYRESTORE_FULL") == "1"
 """Whether the long counts are asked for."""
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["anyrestore.batch.manifest", "anyrestore.cli.follow", "anyrestore.inference"]
-)
 
 
 class Halve(nn.Module):
@@ -81,7 +74,7 @@ def start(*arguments: object, out: int | None = None, err: Path | None = None, g
     """
     given = [str(argument) for argument in arguments]
     pipe = None if out is None else multiprocessing.reduction.DupFd(out)
-    child = _CONTEXT.Process(target=_command, args=(given, pipe, err, go))
+    child = CONTEXT.Process(target=_command, args=(given, pipe, err, go))
     child.start()
     return child
 

@@ -23,6 +23,7 @@ import torch
 
 import folder_runs
 from anyrestore import image
+from children import CONTEXT
 from folder_runs import FULL, hashes, lines, start
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kill -9, strace")
@@ -203,7 +204,7 @@ def stubborn(source: str, out: str) -> None:
 @pytest.mark.reliability("B8")
 def test_a_second_signal_ends_it_at_once(few: list[object], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    child = folder_runs._CONTEXT.Process(target=stubborn, args=(str(few[1]), str(out)))
+    child = CONTEXT.Process(target=stubborn, args=(str(few[1]), str(out)))
     child.start()
     for seen, number in (("begun", signal.SIGINT), ("struck", signal.SIGTERM)):
         while not Path(f"{out}.{seen}").exists():

@@ -155,7 +155,7 @@ def test_int8_that_loses_too_much_is_not_written(strict: Run, weights: Path, tmp
     draw = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()
     for i in range(4):
-        pixels = draw.integers(0, 256, (256, 256, 3), np.uint8)
+        pixels = draw.integers(0, 256, (64, 64, 3), np.uint8)
         image.write(Picture(pixels=pixels), tmp_path / "pictures" / f"{i}.png")
     arguments = ("export", "--weights", weights, "--int8", "--all", "--calibrate", tmp_path / "pictures")
     code, out, err = strict(*arguments, "-o", tmp_path / "a.onnx")

@@ -330,3 +330,36 @@ def test_a_progress_bar_leaves_no_hooks_behind(capsys: pytest.CaptureFixture[str
     Restorer(model, device="cpu", tile=16, progress=True)(np.zeros((50, 50, 3), np.uint8))
     assert all(len(module._forward_hooks) == 0 for module in model.modules())
     assert capsys.readouterr().err == ""  # quicker than a second: nothing to show
+
+
+@pytest.mark.parametrize("tile", ["auto", 32])
+def test_a_function_follows_and_may_end_the_run(tile: int | str) -> None:
+    """In strips and in tiles; what it raises comes out, and the restorer is as good as before."""
+    told = list[tuple[int, int]]()
+    picture = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    model = create_model("tiny").eval()
+    restorer = Restorer(model, device="cpu", tile=tile, progress=lambda *steps: told.append(steps))
+    restored = restorer(picture)
+    assert np.array_equal(restored, Restorer(model, device="cpu", tile=tile)(picture))
+    assert told == sorted(told)
+    (total,) = {total for _, total in told}
+    assert told[-1] == (total, total)
+
+    def end(done: int, _total: int) -> None:
+        if done > total // 2:
+            raise InterruptedError
+
+    restorer.progress = end
+    with pytest.raises(InterruptedError):
+        restorer(picture)
+    restorer.progress = False
+    assert np.array_equal(restorer(picture), restored)
+
+
+def test_what_the_process_occupies_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the way depends on the picture alone."""
+    restorer = Restorer(create_model("tiny"), device="cpu", memory_limit=2**30)
+    restorer.occupied = 2**30 - 2**20
+    monkeypatch.setattr("anyrestore.inference.memory.resident", lambda: 0)
+    with pytest.raises(InputError, match="this one leaves 1 MiB"):
+        restorer(np.zeros((64, 64, 3), np.uint8))

@@ -19,6 +19,9 @@ from anyrestore.cli.main import main
 from anyrestore.evaluation.results import read_results
 from anyrestore.studies import running, toys
 
+# Training under the checks of shapes is tested in tests/training.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TINY = ["steps=2", "phases.crop=16", "phases.batch=2", "model.width=8", "checkpoints.every=1", "log_every=1"]
 TINY += ["validation.count=2", "validation.crop=16", "validation.held_out=2"]
 

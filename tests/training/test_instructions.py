@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from anyrestore.architectures.instructir import InstructIR
+from anyrestore.cli.main import main
 from anyrestore.data.mixtures import Mixture, Part
 from anyrestore.errors import DataError, ModelError
 from anyrestore.image import Picture, write
@@ -29,12 +28,13 @@ from anyrestore.training.instructions import InstructionPool, draw_sentences
 from anyrestore.training.run import Checkpoints, Model, Optimizer, Phase, Run, Validation
 from anyrestore.zoo import create_model
 from anyrestore.zoo.catalog import ARCHITECTURES
+from children import two_together
 
 Make = Callable[..., Any]
 CPU = torch.device("cpu")
 LOW, HIGH = "LOLv1-our485-288/low", "LOLv1-our485-288/high"
 
-pytestmark = pytest.mark.usefixtures("stand_in_encoder")
+pytestmark = pytest.mark.usefixtures("stand_in_encoder", "unchecked")
 
 
 @pytest.fixture(scope="module")
@@ -195,32 +195,21 @@ def test_a_sample_is_told_a_sentence_of_its_part_and_validation_the_fixed_one(
         torch.testing.assert_close(told_then, Instructions()([FIXED[instruction]]).vectors)
 
 
+def train_told(*arguments: str) -> None:
+    """The command, which hears with the stand-in."""
+    from anyrestore.text import instructions
+    from sentences import HashedSentences
+
+    instructions.load_encoder = HashedSentences  # type: ignore[assignment]  # a stand-in
+    sys.exit(main(list(arguments)))
+
+
 def test_two_processes_are_one_run(
     told: Run, training_root: Path, make_trainer: Make, tmp_path: Path
 ) -> None:
     (tmp_path / "run.json").write_text(json.dumps(told.to_json()))
-    (tmp_path / "driver.py").write_text(
-        "import sys\n"
-        "from anyrestore.cli.main import main\n"
-        "from anyrestore.text import instructions\n"
-        "from sentences import HashedSentences\n"
-        "instructions.load_encoder = HashedSentences\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["train", "run.json", "--data", str(training_root), "--out", "two", "--device", "cpu"]
-    folders = (Path(loop.__file__).parents[2], Path(__file__).parents[1])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, folders))}
-    done = subprocess.run(
-        [*command, "driver.py", *arguments, "--quiet"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    arguments = ["train", tmp_path / "run.json", "--data", training_root, "--out", tmp_path / "two"]
+    two_together(tmp_path, train_told, *map(str, arguments), "--device", "cpu", "--quiet")
     make_trainer(told, tmp_path / "one").train()
     curves = [
         [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]

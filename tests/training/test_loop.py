@@ -27,6 +27,9 @@ from anyrestore.zoo import load_weights
 
 Make = Callable[..., Any]
 
+# The same run under the checks of shapes is in test_ddp.py.
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -40,7 +43,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def finished(training_root: Path, miniature: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(
+    unchecked: None, training_root: Path, miniature: Run, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     out = tmp_path_factory.mktemp("run")
     options = loop.Options(device="cpu", progress=False)
     loop.Trainer(miniature, training_root, out, options).train()
