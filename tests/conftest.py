@@ -1,5 +1,6 @@
 """Settings for the whole suite. Nothing here imports anyrestore: jaxtyping must hook it first."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,16 @@ def pytest_configure(config: pytest.Config) -> None:
         from reliability.scoreboard import TABLE, Scoreboard, promised
 
         config.pluginmanager.register(Scoreboard(target, promised(TABLE.read_text(encoding="utf-8"))))
+        if sys.platform != "win32":
+            from reliability import turns
+
+            config.pluginmanager.register(turns)
+
+
+@pytest.fixture(scope="session")
+def counted(pytestconfig: pytest.Config) -> bool:
+    """Whether promises are counted: then tests have the table's counts and times, and quiet."""
+    return pytestconfig.getoption("--scoreboard") is not None or os.environ.get("ANYRESTORE_FULL") == "1"
 
 
 REFERENCE_DATA = Path(__file__).parents[1] / ".." / "shared" / "data" / "test"

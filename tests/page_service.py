@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from anyrestore import image
 from anyrestore.errors import AnyRestoreError, ServiceError, UsageError
 from anyrestore.server import page
-from anyrestore.server.orders import Answer, Offer, Order, Progress
+from anyrestore.server.orders import Answer, Load, Offer, Order, Progress
 from anyrestore.server.settings import Settings
 
 ONE = (Offer(name="inverse", parameters=1, takes_instruction=False, can_look=True),)
@@ -36,6 +36,7 @@ class Inverter:
         orders: what was asked for, oldest first.
         dropped: how many orders were cancelled.
         loop: that the orders were done in.
+        load: what is said of it.
     """
 
     offers: tuple[Offer, ...] = ONE
@@ -45,6 +46,7 @@ class Inverter:
     orders: list[Order] = field(default_factory=list)
     dropped: int = 0
     loop: asyncio.AbstractEventLoop | None = None
+    load: Load = field(default_factory=Load)
 
     def check_room(self) -> None:
         if self.busy:

@@ -69,7 +69,7 @@ class Service:
         *,
         headers: dict[str, str] | None = None,
         expect: bool = False,
-        seconds: float = 120.0,
+        seconds: float = 400.0,
     ) -> Reply:
         """Send a request and take the answer.
 

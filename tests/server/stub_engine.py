@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from anyrestore.errors import AnyRestoreError, InputError, ServiceError
-from anyrestore.server.orders import Answer, Offer, Order, Progress
+from anyrestore.server.orders import Answer, Load, Offer, Order, Progress
 
 OFFERS = (
     Offer(name="cea-t", parameters=1_600_000, takes_instruction=False, can_look=True, title="CEA-IR"),
@@ -46,6 +46,10 @@ class StubEngine:
     @property
     def offers(self) -> tuple[Offer, ...]:
         return self._offers
+
+    @property
+    def load(self) -> Load:
+        return Load(running=self.open, pixels=self.open * 64 * 48, workers=2, restarts=1)
 
     def check_room(self) -> None:
         if self.stopping:

@@ -28,6 +28,7 @@ LIMITS = {
     "send_seconds": ("reading an answer", "--transfer"),
     "idle_seconds": ("a connection between requests", ""),
     "request_seconds": ("from a picture's admission to its answer", "--timeout"),
+    "seconds_per_megapixel": ("...and more for each million of its pixels", "--timeout-per-megapixel"),
     "drain_seconds": ("finishing what was let in, at the end", "--drain"),
     "connections": ("open connections", "--connections"),
 }

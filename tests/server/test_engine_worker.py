@@ -221,7 +221,7 @@ def cpu_seconds(process: int) -> float:
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc: a process's CPU time is unknown")
 def test_a_request_that_takes_too_long_is_not_computed_on(service: Service) -> None:
     engine, settings = service.engine, service.engine._settings
-    engine._settings = dataclasses.replace(settings, request_seconds=1.0)
+    engine._settings = dataclasses.replace(settings, request_seconds=1.0, seconds_per_megapixel=0.0)
     try:
         before = sum(map(cpu_seconds, service.processes()))
         (error,) = service.do(Order(data=LARGE, model="cea-t"))
@@ -254,8 +254,9 @@ def test_who_leaves_while_running_is_let_go_of_at_the_next_block(service: Servic
     assert service.engine.load == Load(workers=2)
 
 
+@pytest.mark.alone
 @pytest.mark.reliability("S10")
-def test_a_killed_worker_is_back_and_nobody_else_has_noticed(service: Service) -> None:
+def test_a_killed_worker_is_back_and_nobody_else_has_noticed(service: Service, counted: bool) -> None:
     async def test() -> float:
         engine = service.engine
         data = image.encode(Picture(pixels=np.full((600, 800, 3), 90, np.uint8)), "png")
@@ -273,10 +274,11 @@ def test_a_killed_worker_is_back_and_nobody_else_has_noticed(service: Service) -
 
     before = service.engine.load.restarts
     alone = service.do(Order(data=png(64, 64)))[0].data
+    bound = 10 if counted else 40  # in the suite other tests start programs too, on the same two cores
     took = list[float]()
-    while not took or (took[-1] >= 10 and len(took) < 3):  # on a machine that others use: once of three times
+    while not took or (took[-1] >= bound and len(took) < 3):  # one of three times will do
         took.append(service.run(test()))
-    assert took[-1] < 10
+    assert took[-1] < bound
     assert service.engine.load == Load(workers=2, restarts=before + len(took))
     assert [one.data for one in service.do(*[Order(data=png(64, 64))] * 4)] == [alone] * 4
 

@@ -197,6 +197,30 @@ def test_the_page_has_a_policy_of_its_own_and_the_routes_keep_theirs(monkeypatch
         assert "img-src" not in service.ask("GET", "/livez").headers["content-security-policy"]
 
 
+def test_the_page_does_not_take_what_the_routes_refuse() -> None:
+    with served(page=True) as service:
+        for path, method in ROUTES.items():
+            for other in {"GET", "POST", "PUT", "TRACE", "OPTIONS", "BREW"} - {method}:
+                reply = service.ask(other, path)
+                assert (reply.status, reply.code, reply.headers["allow"]) == (405, "wrong_method", method)
+
+
+@pytest.mark.reliability("S18")
+def test_headers_that_decide_may_be_there_once(private: Service) -> None:
+    """Two readers could take two answers from them."""
+    before = len(private.engine.orders)
+    token = f"Authorization: Bearer {TOKEN}\r\n"
+    for twice in (
+        "Origin: https://evil.example\r\nOrigin: https://a.example\r\n" + token,
+        "Authorization: Bearer x\r\n" + token,
+        "Content-Type: text/plain\r\nContent-Type: image/png\r\n" + token,
+        "Content-Encoding: gzip\r\nContent-Encoding: identity\r\n" + token,
+    ):
+        head = f"POST /v1/restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n{twice}\r\nx"
+        assert private.exchange(head.encode()).startswith(b"HTTP/1.1 400 "), twice
+    assert len(private.engine.orders) == before
+
+
 @pytest.mark.reliability("S31")
 def test_every_answer_has_its_headers(service: Service) -> None:
     asked = [("GET", path) for path in (*ROUTES, "/", "/nothing", "/assets/x.js", "/v1/restore/..")]

@@ -19,6 +19,7 @@ from anyrestore.errors import InputError, ServiceError
 from anyrestore.server.gate import CSP, EVENT, mended
 from anyrestore.server.settings import Settings
 from anyrestore.server.shelf import Kept, Shelf
+from anyrestore.server.upload import Budget
 from page_service import Inverter
 
 
@@ -213,21 +214,22 @@ async def chunks(*sizes: int) -> AsyncIterator[bytes]:
 
 
 def test_a_shelf_has_an_end() -> None:
-    shelf = Shelf(100)
+    budget = Budget(100)
+    shelf = Shelf(budget)
     name = shelf.put(Kept(data=bytes(60), media_type="image/png"))
     with pytest.raises(ServiceError) as busy:
         shelf.put(Kept(data=bytes(41), media_type="image/png"))
     assert (busy.value.code, busy.value.retry_after) == ("busy", 5)
     with pytest.raises(ServiceError):
         asyncio.run(shelf.receive(chunks(20, 21), largest=50))
-    assert shelf.held == 60
+    assert budget.held == 60
     with pytest.raises(InputError) as large:
         asyncio.run(shelf.receive(chunks(20, 11), largest=30))
     assert large.value.code == "file_too_large"
-    assert shelf.held == 60
+    assert budget.held == 60
     assert shelf.take(name) is not None
     assert shelf.take(name) is None
-    assert shelf.held == 0
+    assert budget.held == 0
     other = asyncio.run(shelf.receive(chunks(20, 30), largest=50))
     kept = shelf.take(other)
     assert kept is not None
@@ -235,7 +237,8 @@ def test_a_shelf_has_an_end() -> None:
 
 
 def test_what_nobody_fetches_is_dropped() -> None:
-    shelf = Shelf(100, seconds=0.0)
+    budget = Budget(100)
+    shelf = Shelf(budget, seconds=0.0)
     name = shelf.put(Kept(data=bytes(60), media_type="image/png"))
     assert shelf.take(name) is None
-    assert shelf.held == 0
+    assert budget.held == 0

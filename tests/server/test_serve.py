@@ -55,7 +55,7 @@ def test_every_option_arrives(started: list[Settings], tmp_path: Path) -> None:
         f"serve --host 0.0.0.0 --port 0 --token-file {token} --allow-host a.example --allow-host b.example "
         "--cors-origin https://c.example/ --no-page --model cea-s --model cea-t --device cpu --threads 3 "
         "--workers 1 --memory 1G --queue 4 --max-bytes 200M --max-pixels 300000000 --connections 7 "
-        "--timeout 8 --transfer 9 --drain 11"
+        "--timeout 8 --timeout-per-megapixel 1.5 --transfer 9 --drain 11"
     )
     assert main(line.split()) == 0
     assert started == [
@@ -79,6 +79,7 @@ def test_every_option_arrives(started: list[Settings], tmp_path: Path) -> None:
             body_seconds=9.0,
             send_seconds=9.0,
             request_seconds=8.0,
+            seconds_per_megapixel=1.5,
             drain_seconds=11.0,
             connections=7,
         )

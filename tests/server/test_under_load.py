@@ -1,7 +1,8 @@
 """The whole service, as people start it, with more to do than it can: nothing is lost, mixed up or left.
 
-The suite has a small network and few repetitions; `ANYRESTORE_FULL=1` has `cea-t`, 100 drains (or as many as
-`ANYRESTORE_DRAINS` says) and 2,000 requests at random.
+The suite has a small network, small pictures and few repetitions. `make reliability` has the table's numbers
+of clients and their sizes, and no other tests beside. `ANYRESTORE_FULL=1` also has `cea-t`, 100 drains (or as
+many as `ANYRESTORE_DRAINS` says) and 2,000 requests at random.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from anyrestore import image
 from folder_runs import FULL
 from served import Reply, Service
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="/proc"), pytest.mark.alone]
 
 CLIENTS = 200
 WORKERS, QUEUE = 2, 8
-DRAINS = int(os.environ.get("ANYRESTORE_DRAINS", "100" if FULL else "2"))
+DRAINS = os.environ.get("ANYRESTORE_DRAINS", "100" if FULL else "")
+# In the suite other tests compute beside these, on the same two cores: times say little, bounds are wide.
+_PATIENCE = 6
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +98,13 @@ async def watched(service: Service, bodies: list[bytes]) -> tuple[list[Reply], l
 
 
 @pytest.mark.reliability("S5", "S21")
-def test_two_hundred_at_once(running: Service):
+def test_two_hundred_at_once(running: Service, counted: bool):
     """1 MP each, eight different ones: a few are done, rightly, the rest is told so at once."""
-    pictures = [photo(1000, seed) for seed in range(8)]
+    clients, side, patience = (CLIENTS, 1000, 1) if counted else (50, 300, _PATIENCE)
+    pictures = [photo(side, seed) for seed in range(8)]
     alone = [running.post(picture) for picture in pictures]
     assert [reply.status for reply in alone] == [200] * 8
-    replies, health, most = asyncio.run(watched(running, [pictures[i % 8] for i in range(CLIENTS)]))
+    replies, health, most = asyncio.run(watched(running, [pictures[i % 8] for i in range(clients)]))
     assert [reply.problem for reply in replies if reply.problem] == []
     statuses = [reply.status for reply in replies]
     assert set(statuses) == {200, 429}
@@ -119,33 +123,41 @@ def test_two_hundred_at_once(running: Service):
         f"(median {percentile(refused, 0.5):.3f} s, p99 {percentile(refused, 0.99):.3f} s), "
         f"health p99 {percentile(beats, 0.99):.3f} s, at most {most / 2**20:.0f} MiB"
     )
-    assert percentile(refused, 0.99) < 0.5
+    assert percentile(refused, 0.99) < 0.5 * patience
     assert {reply.status for reply in health} == {200}
-    assert percentile(beats, 0.99) < 0.2
+    assert percentile(beats, 0.99) < 0.2 * patience
     assert most < 2**31
     assert running.get("/readyz").status == 200
 
 
 @pytest.mark.reliability("S7")
-def test_large_pictures_at_once(running: Service):
-    """32 MP each: not all that the queue's places would let in are let in."""
-    clients = CLIENTS if FULL else 40
+def test_large_pictures_at_once(model: object, counted: bool, tmp_path: Path):
+    """32 MP each: not all that the queue's places would let in are let in.
+
+    That they are done is asked for with `ANYRESTORE_FULL=1` alone, as it takes minutes: the most memory is
+    occupied before.
+    """
+    clients = CLIENTS if counted else 20
+    short = ("--timeout", 25 if counted else 2, "--timeout-per-megapixel", 0)
     pixels = np.full((5000, 6400, 3), 90, np.uint8)
     pixels[::50] = 160
     large = image.encode(image.Picture(pixels=pixels), "jpeg", quality=80)
-    replies, _, most = asyncio.run(watched(running, [large] * clients))
-    assert [reply.problem for reply in replies if reply.problem] == []
-    statuses = [reply.status for reply in replies]
-    say(f"{ {one: statuses.count(one) for one in set(statuses)} }, at most {most / 2**20:.0f} MiB")
-    assert set(statuses) <= {200, 429, 504}
-    assert most < 2**31
-    assert running.post(photo(64, 0)).status == 200
+    with served.service(tmp_path, "--model", model, *(() if FULL else short)) as service:
+        replies, _, most = asyncio.run(watched(service, [large] * clients))
+        assert [reply.problem for reply in replies if reply.problem] == []
+        statuses = [reply.status for reply in replies]
+        took = max(reply.seconds for reply in replies)
+        counts = {one: statuses.count(one) for one in set(statuses)}
+        say(f"{counts} in {took:.0f} s, at most {most / 2**20:.0f} MiB")
+        assert set(statuses) <= ({200, 429} if FULL else {200, 429, 504})
+        assert most < 2**31
+        assert service.post(photo(64, 0)).status == 200
 
 
 @pytest.mark.reliability("S36")
 def test_mixed_sizes_from_many_clients(running: Service):
     """Every one gets its own, byte for byte what it gets alone."""
-    count = 2000 if FULL else 96
+    count = 2000 if FULL else 64
     kinds: list[image.Format] = ["png", "jpeg", "webp"]
     sides = (16, 33, 48, 64, 64, 64, 120, 200)
     pictures = [photo(side, seed, kinds[seed % 3]) for seed, side in enumerate(sides)]
@@ -186,10 +198,10 @@ def test_nothing_stays_behind(running: Service):
 
 
 @pytest.mark.reliability("S10")
-def test_a_worker_that_is_killed_costs_one_picture(model: object, tmp_path: Path):
+def test_a_worker_that_is_killed_costs_one_picture(model: object, counted: bool, tmp_path: Path):
     """As the kernel does when memory runs out."""
     with served.service(tmp_path, "--model", model, "--workers", 2) as service:
-        large, small = photo(3000, 0), photo(64, 1)
+        large, small = photo(1200, 0), photo(64, 1)
         expected = service.post(small)
         workers = [number for number in service.family() if number != service.process.pid]
 
@@ -202,7 +214,7 @@ def test_a_worker_that_is_killed_costs_one_picture(model: object, tmp_path: Path
             while (await service.ask("GET", "/readyz")).status != 503:
                 assert time.monotonic() - killed < 2
             while (await service.ask("GET", "/readyz")).status != 200:
-                assert time.monotonic() - killed < 20
+                assert time.monotonic() - killed < 60
                 await asyncio.sleep(0.05)
             back = time.monotonic() - killed
             return [await task for task in waiting], back
@@ -210,7 +222,7 @@ def test_a_worker_that_is_killed_costs_one_picture(model: object, tmp_path: Path
         replies, back = asyncio.run(lose_one())
         say(f"ready again after {back:.1f} s")
         assert sorted(reply.status or 0 for reply in replies) == [200, 500]
-        assert back < 10
+        assert back < 10 * (1 if counted else _PATIENCE)
         assert service.post(small).body == expected.body
         assert service.end() == 0
 
@@ -223,8 +235,8 @@ def _processor(number: int) -> int:
 @pytest.mark.reliability("S8")
 def test_what_takes_too_long_is_ended(model: object, tmp_path: Path):
     """The answer comes, and the work stops."""
-    with served.service(tmp_path, "--model", model, "--timeout", 1) as service:
-        reply = service.post(photo(5000, 0))
+    with served.service(tmp_path, "--model", model, "--timeout", 1, "--timeout-per-megapixel", 0) as service:
+        reply = service.post(photo(2500, 0))
         assert reply.status == 504
         assert reply.seconds < 3
         time.sleep(2)
@@ -236,13 +248,15 @@ def test_what_takes_too_long_is_ended(model: object, tmp_path: Path):
 
 @pytest.mark.reliability("S22")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_service_that_is_told_to_end_finishes_what_it_has_taken(number: int, model: object, tmp_path: Path):
+def test_a_service_that_is_told_to_end_finishes_what_it_has_taken(
+    number: int, model: object, counted: bool, tmp_path: Path
+):
     """Who was told to go on with a body gets an answer; pictures that are answered are right."""
     lost, done, turned_away = 0, 0, 0
     pictures = [photo(side, side) for side in (100, 200, 300)]
     expected = list[bytes]()
     chance = random.Random(number)
-    for drain in range(DRAINS if number == signal.SIGTERM else 1):
+    for drain in range(int(DRAINS or (5 if counted else 1)) if number == signal.SIGTERM else 1):
         folder = tmp_path / str(drain)
         folder.mkdir()
         with served.service(folder, "--model", model) as service:
@@ -290,7 +304,7 @@ def test_a_second_signal_ends_it_at_once(model: object, tmp_path: Path):
     with served.service(tmp_path, "--model", model) as service:
 
         async def twice() -> tuple[Reply, float]:
-            slow = asyncio.create_task(service.ask("POST", "/v1/restore", photo(4000, 0)))
+            slow = asyncio.create_task(service.ask("POST", "/v1/restore", photo(2000, 0)))
             await asyncio.sleep(0.7)
             service.process.send_signal(signal.SIGTERM)
             await asyncio.sleep(0.3)

@@ -96,7 +96,17 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _count(limits, "--max-pixels", _DEFAULT.max_pixels, "of one picture")
     _count(limits, "--connections", _DEFAULT.connections, "that may be open at once")
     _count(
-        limits, "--timeout", round(_DEFAULT.request_seconds), "seconds from a picture's admission to its end"
+        limits,
+        "--timeout",
+        round(_DEFAULT.request_seconds),
+        "seconds from a picture's admission to its end...",
+    )
+    limits.add_argument(
+        "--timeout-per-megapixel",
+        metavar="N",
+        type=_seconds,
+        default=_DEFAULT.seconds_per_megapixel,
+        help=f"...and so many for each million of its pixels (default: {_DEFAULT.seconds_per_megapixel:g})",
     )
     _count(
         limits,
@@ -161,6 +171,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         body_seconds=float(args.transfer),
         send_seconds=float(args.transfer),
         request_seconds=float(args.timeout),
+        seconds_per_megapixel=args.timeout_per_megapixel,
         drain_seconds=float(args.drain),
         connections=args.connections,
     )
@@ -196,6 +207,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected 0 to 65535, got {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected 0 or more seconds, got {text!r}")
+    return seconds
 
 
 def _count(group: argparse._ArgumentGroup, option: str, default: int, meaning: str) -> None:  # pyright: ignore[reportPrivateUsage] (it has no public name)

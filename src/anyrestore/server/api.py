@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar, get_args
 from urllib.parse import quote
 
@@ -23,7 +23,7 @@ from anyrestore.errors import AnyRestoreError, ModelError, RequestError, Service
 from anyrestore.image import Format
 from anyrestore.server.guards import Guards
 from anyrestore.server.measures import Measures
-from anyrestore.server.orders import Answer, Engine, Order
+from anyrestore.server.orders import Answer, Engine, Offer, Order
 from anyrestore.server.problems import STATUSES, ClientGoneError, problem_of
 from anyrestore.server.settings import Settings
 from anyrestore.server.upload import IMAGE_FIELD, TEXT_FIELDS, Intake, Upload
@@ -89,6 +89,7 @@ def create_app(settings: Settings, engine: Engine) -> FastAPI:
         separate_input_output_schemas=False,
     )
     service = _Service(settings, engine)
+    app.state.intake = service.intake
     everywhere = _problems(400, 401, 403, 408, 413, 415, 422, 429, 500, 503)
     asked = _problems(400, 401, 403, 413, 500)
 
@@ -127,7 +128,7 @@ def create_app(settings: Settings, engine: Engine) -> FastAPI:
 
     def openapi() -> dict[str, Any]:
         found = document()
-        _name_models(found, [offer.name for offer in engine.offers])
+        _name_models(found, engine.offers)
         if settings.token is not None:
             found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             found["security"] = [{"token": []}]
@@ -143,8 +144,12 @@ class _Service:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self._settings = settings
         self._engine = engine
-        self._intake = Intake(settings, engine.check_room)
-        self.measures = Measures(ready=lambda: engine.ready, bytes_in_flight=lambda: self._intake.bytes)
+        self.intake = Intake(settings, engine.check_room)
+        self.measures = Measures(
+            ready=lambda: engine.ready,
+            load=lambda: engine.load,
+            bytes_in_flight=lambda: self.intake.budget.held,
+        )
 
     async def restore(
         self,
@@ -172,9 +177,9 @@ class _Service:
         asked = {name: value for name, value in known.items() if value is not None}
         _check_query(request)
         self._check_model(model)
-        with self._intake.parcel() as parcel:
+        with self.intake.parcel() as parcel:
             upload = await parcel.read(request.headers, request.receive)
-            self._intake.arrived(parcel)
+            self.intake.arrived(parcel)
             order = self._order(upload, asked)
             answer = await _unless_gone(self._engine.do(order), request.receive)
         self.measures.restored(answer.model, answer.width * answer.height, answer.seconds)
@@ -216,8 +221,6 @@ class _Service:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
             known = RequestError("there is nothing here; see /openapi.json", code="no_route")
-        elif error.status_code == 405:
-            known = RequestError("this method is not for this address", code="wrong_method")
         else:
             known = RequestError("the request could not be understood")
         answer = self._tell(known, request)
@@ -323,11 +326,15 @@ async def _gone(receive: Receive) -> None:
 # ---------------------------------------------------------------------------- what the document says
 
 
-def _name_models(document: dict[str, Any], names: list[str]) -> None:
-    """Say which models may be named, once that is known."""
+def _name_models(document: dict[str, Any], offers: Sequence[Offer]) -> None:
+    """Say which models may be named, and whether one can be told anything, once that is known."""
     asked = document["paths"]["/v1/restore"]["post"]
     form = asked["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     query = next(one["schema"] for one in asked["parameters"] if one["name"] == "model")
+    names = [offer.name for offer in offers]
+    if names and not any(offer.takes_instruction for offer in offers):
+        asked["parameters"] = [one for one in asked["parameters"] if one["name"] != "instruction"]
+        del form["instruction"]
     if names:
         form["model"] = {"type": "string", "enum": names}
         query["anyOf"] = [{"type": "string", "enum": names}, {"type": "null"}]

@@ -128,7 +128,7 @@ class Workers:
 
     @property
     def load(self) -> Load:
-        """What is going on."""
+        """As of `Engine`."""
         return Load(
             waiting=len(self._waiting),
             running=sum(1 for job in self._in if job.worker is not None),
@@ -156,13 +156,17 @@ class Workers:
         )
         self._in.add(job)
         self._empty.clear()
+        start = loop.time()
         try:
-            async with asyncio.timeout(self._settings.request_seconds):
+            async with asyncio.timeout(self._settings.request_seconds) as limit:
                 await self._admit(job)
+                if not limit.expired():
+                    limit.reschedule(start + self._settings.seconds_for(job.pixels))
                 return await job.answer
         except TimeoutError:
+            seconds = self._settings.seconds_for(job.pixels)
             raise ServiceError(
-                f"{NAME} took longer than the {self._settings.request_seconds:g} seconds that a request may; "
+                f"{NAME} took longer than the {seconds:.0f} seconds that it may; "
                 "send a smaller one, or try again when less is going on",
                 code="time_limit",
             ) from None
@@ -243,7 +247,9 @@ class Workers:
 
     def _busy(self) -> ServiceError:
         work = sum(self._seconds_for(job) for job in self._in) / self._settings.workers
-        after = min(max(math.ceil(work), 1), math.ceil(self._settings.request_seconds))
+        # None that is in may take longer than its time.
+        longest = max((self._settings.seconds_for(job.pixels) for job in self._in), default=1.0)
+        after = math.ceil(min(max(work, 1.0), longest))
         return ServiceError(
             f"as much is waiting as may wait; try again in {after} seconds", code="busy", retry_after=after
         )

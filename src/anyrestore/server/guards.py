@@ -36,8 +36,18 @@ OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 FORM_BYTES = 2**16
 """That a form may have beside the picture."""
 
-ROUTES = ("/v1/restore", "/v1/models", "/livez", "/readyz", "/metrics", "/openapi.json")
+ROUTES = {
+    "/v1/restore": "POST",
+    "/v1/models": "GET",
+    "/livez": "GET",
+    "/readyz": "GET",
+    "/metrics": "GET",
+    "/openapi.json": "GET",
+}
+"""The routes of the API, each with its method."""
 _OPEN_ROUTES = ("/livez", "/readyz")  # without a token: who asks whether it lives has none
+_ONCE = (b"origin", b"authorization", b"content-type", b"content-encoding")
+"""Headers that two readers would take two answers from, if a request had them twice."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_SAFE, "POST", "PUT", "PATCH", "DELETE")
 _EXPOSED = b"Content-Disposition, Retry-After, Server-Timing, Request-Id, Restored-Model, Restored-Warnings"
@@ -138,6 +148,8 @@ class Guards:
         self._measures.failed(problem.code)
         length = (b"content-length", str(len(problem.body)).encode())
         headers = [*problem.headers, length]
+        if problem.code == "wrong_method":
+            headers.append((b"allow", ROUTES[exchange.path].encode()))
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": problem.body})
 
@@ -149,9 +161,13 @@ class Guards:
         Raises:
             RequestError: the request is turned away.
         """
+        names = [name for name, _ in exchange.scope["headers"] if name in _ONCE]
+        if len(set(names)) < len(names):
+            raise RequestError("a header is there twice of which there may be one")
         self._check_host(exchange)
         self._check_origin(exchange)
         self._check_token(exchange)
+        self._check_method(exchange)
         self._check_body(exchange)
 
     def _check_host(self, exchange: _Exchange) -> None:
@@ -189,6 +205,12 @@ class Guards:
             raise RequestError(
                 "the token is missing or wrong; send it as Authorization: Bearer TOKEN", code="unauthorized"
             )
+
+    def _check_method(self, exchange: _Exchange) -> None:
+        """Here, since the page takes whatever the API's routes leave."""
+        method = ROUTES.get(exchange.path, exchange.scope["method"])
+        if exchange.scope["method"] != method and not _is_preflight(exchange):
+            raise RequestError("this method is not for this address", code="wrong_method")
 
     def _check_body(self, exchange: _Exchange) -> None:
         length = exchange.header(b"content-length") or "0"

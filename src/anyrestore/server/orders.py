@@ -111,6 +111,11 @@ class Engine(Protocol):
         """The models, the default first."""
         ...
 
+    @property
+    def load(self) -> Load:
+        """What is going on."""
+        ...
+
     def check_room(self) -> None:
         """Nothing, if an order would be let in now; asked before a body is read.
 

@@ -41,6 +41,7 @@ from anyrestore.server.gate import CSP, Gate
 from anyrestore.server.orders import Answer, Engine, Offer, Order, Progress
 from anyrestore.server.settings import Settings
 from anyrestore.server.shelf import Kept, Shelf, too_large
+from anyrestore.server.upload import Intake
 
 __all__ = ["CSP", "mount"]
 
@@ -66,8 +67,10 @@ def mount(app: FastAPI, settings: Settings, engine: Engine) -> FastAPI:
         settings: limits.
         engine: which does the work; its offers are asked for now.
     """
-    shelf = Shelf(settings.bytes_in_flight)
-    _add_pictures(app, settings, engine, shelf)
+    # The API's, where there is one: uploads of both have the same places, and count together.
+    intake: Intake = getattr(app.state, "intake", None) or Intake(settings, engine.check_room)
+    shelf = Shelf(intake.budget)
+    _add_pictures(app, settings, intake, shelf)
     _add_files(app, settings, engine)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     # It would sum up the times of the last events with pandas, after every event, for a page that is not
@@ -141,15 +144,15 @@ def _suffix(name: str) -> str:
     return name[name.rfind(".") :]
 
 
-def _add_pictures(app: FastAPI, settings: Settings, engine: Engine, shelf: Shelf) -> None:
+def _add_pictures(app: FastAPI, settings: Settings, intake: Intake, shelf: Shelf) -> None:
     """Routes by which `static/page.js` sends a file and fetches a result."""
 
     async def receive(request: Request) -> Response:
-        engine.check_room()
         length = request.headers.get("content-length", "")
         if length.isdigit() and int(length) > settings.max_bytes:
             raise too_large(settings.max_bytes)
-        name = await shelf.receive(request.stream(), largest=settings.max_bytes)
+        with intake.parcel() as parcel:
+            name = await shelf.receive(parcel.follow(request.stream()), largest=settings.max_bytes)
         return JSONResponse({"picture": name}, status_code=201)
 
     async def fetch(name: str) -> Response:

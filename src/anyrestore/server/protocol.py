@@ -7,7 +7,9 @@ beside chunks, RFC 9112 section 6.3), and so is a body cut into so many pieces t
 attack.
 
 A connection that is ended while its client still sends is half closed first: at once, the client would see a
-reset in place of the answer.
+reset in place of the answer. One whose client has not taken all of its answer is half closed too, and reset
+when its time is over: closed, what is left of the answer, megabytes perhaps, would stay with the system for
+as long as the client likes to read.
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ from uvicorn.server import ServerState
 from anyrestore.errors import AnyRestoreError, RequestError, ServiceError
 from anyrestore.server.problems import problem_of
 from anyrestore.server.settings import Settings
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 PROTECTION: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
@@ -52,6 +58,7 @@ _PIECE = 256  # ...one for so many bytes
 _LINGER_SECONDS = 2.0  # that a client may go on sending behind an answer that refuses it
 _DISCARD_AFTER_SECONDS = 0.1  # most clients have read it by then: work that need not be done in a crowd
 _LINGER_UNREAD_SECONDS = 0.5  # ...where nothing of that is read
+_TCP_CLOSE = 7  # Linux's number for the state of a connection that is no more
 _LOOKS = 4  # at a connection, in the shortest of its limits
 
 
@@ -120,7 +127,8 @@ class DeadlineProtocol(H11Protocol):
         self._timers = list[asyncio.TimerHandle]()
         self._state: Any = h11.IDLE
         self._since = self.loop.time()  # it has waited for the client in that state
-        self._unread_since: float | None = None  # there is something that the client has not read
+        self._unread_since: float | None = None  # there is something that the client has not taken
+        self._close_after = 0.0  # once it is being ended, and all that was said is taken
         shortest = min(limits.header_seconds, limits.body_seconds, limits.send_seconds)
         self._look_seconds = min(shortest / _LOOKS, 0.5)
 
@@ -167,6 +175,17 @@ class DeadlineProtocol(H11Protocol):
         else:
             self._refuse(RequestError("this is not a request that HTTP allows"))
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's says nothing, which is the same as False
+        """The client has sent all it will; whether the connection stays until it has taken its answer."""
+        if not self._unread():
+            return False
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_complete:  # what asyncio's end of it would bring about
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self.leave()
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The end; nothing is counted any more."""
         self.left = True
@@ -181,17 +200,22 @@ class DeadlineProtocol(H11Protocol):
         if self.left:
             return
         self.left = True
-        if self._socket.is_closing() or self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+        if self._socket.is_closing():
+            return
+        sends = self.conn.their_state in (h11.SEND_BODY, h11.ERROR)
+        if not sends and not self._unread():
             self._socket.close()
             return
         with contextlib.suppress(OSError):  # the client has closed it
             self._socket.write_eof()
+        if not sends:
+            return  # `_look` closes it, if the client does not
         read = self._cycle is None or not self._cycle.scope.get("state", {}).get(LEAVE_BODY)
         self._socket.pause_reading()
         if read:
             self._timers.append(self.loop.call_later(_DISCARD_AFTER_SECONDS, self._discard))
         seconds = _LINGER_SECONDS if read else _LINGER_UNREAD_SECONDS
-        self._timers.append(self.loop.call_later(seconds, self._socket.close))
+        self._close_after = self.loop.time() + seconds
 
     def _discard(self) -> None:
         """Throw away what a client goes on sending that does not read while it sends."""
@@ -216,8 +240,11 @@ class DeadlineProtocol(H11Protocol):
     def _look(self) -> None:
         """Whether the client is late; and look again in a moment."""
         now = self.loop.time()
-        if self._socket.get_write_buffer_size() == 0:
+        if not self._unread():
             self._unread_since = None
+            if self.left and now > self._close_after:
+                self._socket.close()
+                return
         elif self._unread_since is None:
             self._unread_since = now
         elif now - self._unread_since > self.settings.send_seconds:
@@ -229,6 +256,12 @@ class DeadlineProtocol(H11Protocol):
             if owed is not None and now - self._since > owed:
                 self._give_up()
         self._timers[:1] = [self.loop.call_later(self._look_seconds, self._look)]
+
+    def _unread(self) -> bool:
+        """Whether the client's system has not yet taken everything that was said."""
+        return (
+            self._socket.get_write_buffer_size() > 0 or _on_its_way(self._socket.get_extra_info("socket")) > 0
+        )
 
     def _owed_seconds(self) -> float | None:
         """In which the client must have sent what comes next; None if it is the service's turn."""
@@ -274,6 +307,19 @@ class DeadlineProtocol(H11Protocol):
         ):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
+
+
+def _on_its_way(bare: Any) -> int:
+    """Bytes that the system still has, as the client has not taken them; 0 where it does not tell."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        # After a reset the bytes count on, though there is nobody to take them.
+        if bare.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+            return 0
+        return struct.unpack("i", fcntl.ioctl(bare.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+    except OSError:  # closed
+        return 0
 
 
 def limited(settings: Settings) -> type[DeadlineProtocol]:

@@ -36,7 +36,8 @@ class Settings:
         body_seconds: until its body must be here.
         send_seconds: that a client may take to read an answer.
         idle_seconds: that a connection may stay open between requests.
-        request_seconds: from a picture's admission to its answer.
+        request_seconds: from a picture's admission to its answer, and beside them...
+        seconds_per_megapixel: ...these for each million of its pixels.
         drain_seconds: that accepted orders have when the service is told to end.
         connections: that may be open at once.
     """
@@ -64,5 +65,10 @@ class Settings:
     send_seconds: float = 30.0
     idle_seconds: float = 5.0
     request_seconds: float = 60.0
+    seconds_per_megapixel: float = 6.0
     drain_seconds: float = 30.0
     connections: int = 512
+
+    def seconds_for(self, pixels: int) -> float:
+        """That a picture of so many pixels has, from its admission to its answer."""
+        return self.request_seconds + self.seconds_per_megapixel * pixels / 1e6

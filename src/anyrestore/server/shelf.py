@@ -11,7 +11,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from anyrestore.errors import InputError, ServiceError
+from anyrestore.errors import InputError
+from anyrestore.server.upload import Budget
 
 KEPT_SECONDS = 60.0
 """What nobody has fetched for so long is dropped."""
@@ -34,20 +35,14 @@ class Shelf:
     """Holds files until they are fetched; every call in one thread.
 
     Args:
-        capacity: bytes, of all files that lie here or are arriving.
+        budget: where the bytes of all files count that lie here or are arriving.
         seconds: that a file lies here at most.
     """
 
-    def __init__(self, capacity: int, seconds: float = KEPT_SECONDS) -> None:
-        self._capacity = capacity
+    def __init__(self, budget: Budget, seconds: float = KEPT_SECONDS) -> None:
+        self._budget = budget
         self._seconds = seconds
         self._files: dict[str, tuple[float, Kept]] = {}  # oldest first
-        self._held = 0
-
-    @property
-    def held(self) -> int:
-        """Bytes that lie here or are arriving."""
-        return self._held
 
     def put(self, kept: Kept) -> str:
         """Put a file there, and say its name.
@@ -66,7 +61,7 @@ class Shelf:
         found = self._files.pop(name, None)
         if found is None:
             return None
-        self._held -= len(found[1].data)
+        self._budget.release(len(found[1].data))
         return found[1]
 
     async def receive(self, chunks: AsyncIterator[bytes], *, largest: int) -> str:
@@ -85,7 +80,7 @@ class Shelf:
                 size += len(chunk)
                 pieces.append(chunk)
         finally:
-            self._held -= size
+            self._budget.release(size)
         if not size:
             raise InputError("This file is empty (0 bytes); choose another.", code="empty_file")
         return self.put(Kept(data=b"".join(pieces), media_type="application/octet-stream"))
@@ -97,17 +92,11 @@ class Shelf:
             if until > now:
                 return
             del self._files[name]
-            self._held -= len(kept.data)
+            self._budget.release(len(kept.data))
 
     def _claim(self, size: int) -> None:
         self.sweep()
-        if self._held + size > self._capacity:
-            raise ServiceError(
-                "Too many pictures are on their way at this moment; try again in a few seconds.",
-                code="busy",
-                retry_after=5,
-            )
-        self._held += size
+        self._budget.claim(size)
 
 
 def too_large(largest: int) -> InputError:

@@ -55,13 +55,14 @@ class Parcel:
     task: asyncio.Task[object]
     begun: float = field(default_factory=time.monotonic)
     size: int = 0
+    came: int = 0
     gives_way: bool = False
 
     @property
     def rate(self) -> float:
         """Bytes a second so far; infinite in the beginning."""
         seconds = time.monotonic() - self.begun
-        return self.size / seconds if seconds > _PATIENCE_SECONDS else float("inf")
+        return self.came / seconds if seconds > _PATIENCE_SECONDS else float("inf")
 
     async def read(self, headers: Headers, receive: Receive) -> Upload:
         """The upload; nothing of it is on disk.
@@ -73,21 +74,64 @@ class Parcel:
         """
         take = _taker(headers, self.intake.settings)
         try:
-            async for piece in _pieces(receive):
-                self._count(piece)
+            async for piece in self.follow(_pieces(receive)):
+                self.intake.budget.claim(len(piece))
+                self.size += len(piece)
                 take.write(piece)
             return take.finish()
+        finally:
+            take.drop()
+
+    async def follow(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """A body's pieces as they come, for who counts them, until this upload has to give way.
+
+        Raises:
+            RequestError: `too_slow`.
+            ServiceError: what the engine says when it is asked for room.
+        """
+        try:
+            async for piece in pieces:
+                self.came += len(piece)
+                self.intake.check_room()
+                yield piece
         except asyncio.CancelledError:
             if not self.gives_way:
                 raise
             self.task.uncancel()
             raise RequestError("others wait, and this upload is too slow", code="too_slow") from None
-        finally:
-            take.drop()
 
-    def _count(self, piece: bytes) -> None:
-        self.size += len(piece)
-        self.intake.count(len(piece))
+
+class Budget:
+    """Bytes that clients may have in memory, all of them together.
+
+    Args:
+        capacity: at most so many.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that are claimed."""
+        return self._held
+
+    def claim(self, size: int) -> None:
+        """Count bytes.
+
+        Raises:
+            ServiceError: `busy`: there is no room for them, and they are not counted.
+        """
+        if self._held + size > self._capacity:
+            raise ServiceError(
+                "too many pictures are on their way; try again in a few seconds", code="busy", retry_after=5
+            )
+        self._held += size
+
+    def release(self, size: int) -> None:
+        """Count bytes no longer."""
+        self._held -= size
 
 
 class Intake:
@@ -100,9 +144,9 @@ class Intake:
 
     def __init__(self, settings: Settings, check_room: Callable[[], None]) -> None:
         self.settings = settings
-        self.bytes = 0
-        """Of uploads on their way, and of those that wait for their answer."""
-        self._check_room = check_room
+        self.check_room = check_room
+        self.budget = Budget(settings.bytes_in_flight)
+        """Of uploads on their way, those that wait for their answer, and what the page keeps."""
         self._coming = set[Parcel]()
         self._places = _PLACES * (settings.workers + settings.queue)
 
@@ -113,7 +157,7 @@ class Intake:
         Raises:
             ServiceError: there is none.
         """
-        self._check_room()
+        self.check_room()
         task = asyncio.current_task()
         assert task is not None
         if len(self._coming) >= self._places:
@@ -124,24 +168,11 @@ class Intake:
             yield parcel
         finally:
             self._coming.discard(parcel)
-            self.bytes -= parcel.size
+            self.budget.release(parcel.size)
 
     def arrived(self, parcel: Parcel) -> None:
         """Its place is free; its bytes still count."""
         self._coming.discard(parcel)
-
-    def count(self, size: int) -> None:
-        """Count bytes of an upload.
-
-        Raises:
-            ServiceError: there are too many, or whoever computes has no room any more.
-        """
-        self.bytes += size
-        if self.bytes > self.settings.bytes_in_flight:
-            raise ServiceError(
-                "too many uploads are under way; try again in a moment", code="busy", retry_after=2
-            )
-        self._check_room()
 
     def _make_way(self) -> None:
         slowest = min(self._coming, key=lambda parcel: parcel.rate)
