@@ -7,7 +7,7 @@
 # The token file is needed: the service listens for others than its own container. It must be readable by user 10001.
 # It cannot be built without a network; the packages are those of constraints.txt.
 
-FROM python:3.11.14-slim-bookworm AS build
+FROM python:3.11-slim-bookworm AS build
 
 # Where torch comes from: PyPI's builds bring CUDA (2 GB); name an index with CPU builds to do without.
 ARG TORCH_INDEX=""
@@ -24,7 +24,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 RUN pip install -c constraints.txt '.[serve]'
 
-FROM python:3.11.14-slim-bookworm
+FROM python:3.11-slim-bookworm
 
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin anyrestore
 COPY --from=build /venv /venv

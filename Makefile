@@ -6,9 +6,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 WORKERS ?= 2
 BIN := .venv/bin
+
+# Every worker and every process that a test starts would compile all of the code again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help demo test check lint types layers docs unit reliability format clean
+.PHONY: help demo test check lint types layers docs unit commands reliability format clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +40,9 @@ docs: .venv/.installed-dev ## mkdocs: the site of docs/ in site/, no warning, no
 
 unit: .venv/.installed-dev ## pytest
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+commands: .venv/.installed-dev ## run every command of the documentation, those that take minutes too
+	ANYRESTORE_FULL=1 $(BIN)/python -m pytest -s tests/docs/test_commands.py
 
 reliability: .venv/.installed-dev ## count the promises of docs/reliability.md; FULL=1 for all their counts
 	ANYRESTORE_FULL=$(FULL) $(BIN)/python -m pytest -n $(WORKERS) -m reliability --scoreboard=reliability.json

@@ -1,14 +1,17 @@
 """What the site (mkdocs.yml) needs beyond Markdown: pages from outside of docs/, formulas without scripts.
 
 Links in the Markdown lead through the repository, so that they work there too; here those that leave docs/
-are turned to the pages made of the same files. TeX becomes MathML, which browsers draw by themselves: MathJax
-or KaTeX would have to be fetched from another host, or be kept in the repository.
+are turned to the pages made of these files, and a link whose words are a file's name gets the page's title.
+TeX becomes MathML, which browsers draw by themselves: MathJax or KaTeX would have to be fetched from another
+host, or be kept in the repository.
 """
 
 from __future__ import annotations
 
+import functools
 import posixpath
 import re
+from collections.abc import Iterator
 from html import escape, unescape
 from pathlib import Path
 
@@ -29,7 +32,8 @@ OUTSIDE = {
 }
 """Files of the repository, and the pages that they become."""
 
-LINK = re.compile(r"(\]\()([^)\s:]+?)(#[^)\s]*)?(\))")
+LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^)\s:]+?)(#[^)\s]*)?\)")
+TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
 FENCE = re.compile(r"(^ *```.*?^ *```)", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 
@@ -44,23 +48,43 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: object) -> str:
     """Turn links to files of the repository into links to the pages made of them."""
     pages = {target: source for source, target in OUTSIDE.items()}
+    titles = dict(_navigation(config.nav))
     here = pages.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def turned(link: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(here), link[2]))
-        target = (
-            OUTSIDE.get(target, target.removeprefix("docs/") if target.startswith("docs/") else None)
-            or link[2]
-        )
-        if target != link[2]:
-            target = posixpath.relpath(target, posixpath.dirname(page.file.src_uri) or ".")
-        return f"{link[1]}{target}{link[3] or ''}{link[4]}"
+        words, given, place = link[1], link[2], link[3] or ""
+        source = posixpath.normpath(posixpath.join(posixpath.dirname(here), given))
+        target = OUTSIDE.get(source) or (source.removeprefix("docs/") if source.startswith("docs/") else None)
+        if target is not None:
+            given = posixpath.relpath(target, posixpath.dirname(page.file.src_uri) or ".")
+        if words in (source, target, posixpath.basename(source)):
+            words = titles.get(target or given) or _title(source)
+        return f"[{words}]({given}{place})"
 
     parts = FENCE.split(markdown)
     return "".join(part if i % 2 else LINK.sub(turned, part) for i, part in enumerate(parts))
+
+
+def _navigation(entry: object) -> Iterator[tuple[str, str]]:
+    """Pages with the titles that they have in the navigation."""
+    if isinstance(entry, list):
+        for one in entry:
+            yield from _navigation(one)
+    elif isinstance(entry, dict):
+        for title, inner in entry.items():
+            yield from [(inner, title)] if isinstance(inner, str) else _navigation(inner)
+
+
+@functools.cache
+def _title(source: str) -> str:
+    path = ROOT / source
+    found = (
+        TITLE.search(path.read_text(encoding="utf-8")) if path.suffix == ".md" and path.is_file() else None
+    )
+    return found[1] if found else path.name
 
 
 def on_page_content(html: str, **_: object) -> str:
@@ -69,6 +93,8 @@ def on_page_content(html: str, **_: object) -> str:
     def drawn(found: re.Match[str]) -> str:
         tex = unescape(found[2]).strip()[2:-2].strip()
         mathml = convert(tex, display="block" if found[1] == "div" else "inline")
-        return mathml.replace("<math ", f'<math aria-label="{escape(tex)}" ', 1)
+        labelled = mathml.replace("<math ", f'<math aria-label="{escape(tex)}" ', 1)
+        # A phone is narrower than some: they are scrolled, not the page.
+        return f'<div style="overflow-x: auto">{labelled}</div>' if found[1] == "div" else labelled
 
     return FORMULA.sub(drawn, html)

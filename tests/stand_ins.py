@@ -54,7 +54,6 @@ def _pictures(folder: Path) -> None:
     for i in range(6):
         store(f"CLEAN/{i}.png", np.roll(pixels, 7 * i, axis=1))
     (folder / "mnt/disk").mkdir(parents=True)
-    (folder / "results").mkdir()
 
 
 def _data(folder: Path) -> None:

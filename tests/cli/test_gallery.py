@@ -40,6 +40,7 @@ def test_what_does_not_fit_is_told(command: Any, tmp_path: Path) -> None:
         (["a.png", "--model", "cea-t", "--model", "x/cea-t.safetensors"], "of different names"),
         (["a.png", "--recipe", "fog:1"], "fog"),
         (["a.png", "--model", "tiny"], "a.png"),
+        (["none.toml"], "in TOML, but No such file or directory; see"),
     ):
         done = command("gallery", *arguments, "-o", tmp_path / "out")
         assert done.code in (2, 3)

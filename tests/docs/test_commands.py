@@ -3,7 +3,7 @@
 Each page is read as a newcomer reads it: from the top, in a folder that has what it talks about, one command
 after another. What takes weeks is run with a few words more (`SHORTER`). What cannot run here at all is named
 with its reason (`PARSED`), and is still held against the parser, the Makefile, the extras or the files that
-it names. ``ANYRESTORE_FULL=1`` also runs what only takes long (`LONG`).
+it names. ``ANYRESTORE_FULL=1`` (`make commands`) also runs what only takes long (`LONG`).
 
     ANYRESTORE_SHOW_COMMANDS=1 python -m pytest -s tests/docs/test_commands.py
 """
@@ -18,7 +18,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -76,6 +75,7 @@ SHORTER = [
     (r"anyrestore batch .*--threads 2", "--threads 1", "two threads of one core wait for each other"),
     (r"anyrestore evaluate", "--limit 1", "22 lines of a table; a picture for each is enough"),
     (r"anyrestore explain --embeddings", "--limit 2", "t-SNE of hundreds of pictures"),
+    (r"anyrestore explain photo", "--look spectra", "drawing takes long; tests/inspection draws every look"),
 ]
 
 # What cannot run here, and why; it is parsed all the same. Regular expressions that match from the beginning.
@@ -94,15 +94,22 @@ PARSED = {
 LONG = {
     r"curl": "starts a service and loads its models",
     r"anyrestore study .*(PHOTOS|--seeds 3|--data DATA)": "trainings; docs/studies.md has one that is run",
-    r"anyrestore bench cost cea-t nafnet|anyrestore gallery": "many models; docs/cost.md has one that is run",
+    r"anyrestore bench cost cea-t nafnet": "many passes; docs/cost.md has one that is run",
+    r"anyrestore gallery docs": "sixteen photographs, two models; README.md has one that is run",
     r"anyrestore bench backends .*compile": "inductor compiles for minutes",
     r"anyrestore bench backends": "graphs of cea-s are recorded and compiled",
+    r"anyrestore (restore|evaluate|export) .*(openvino|onnx)": "graphs are recorded: tests/cli/test_export",
 }
 
 # Exit codes other than 0 that a page speaks of, or that the stand-ins bring about.
 EXIT = {
     r"anyrestore data check": (1, "the stand-in is not the published set"),
 }
+
+
+def seconds() -> float:
+    """Of CPU so far, with those of processes that were started and have ended."""
+    return sum(os.times()[:4])
 
 
 def say(line: str) -> None:
@@ -281,7 +288,7 @@ def test_the_commands_of_a_page_run(page: str, scratch: Path, capfd: pytest.Capt
 
 def check(command: Command, scratch: Path, capfd: pytest.CaptureFixture[str], address: str) -> None:
     """Run one, and see that it ends as it should."""
-    start = time.process_time()
+    start = seconds()
     expected = EXIT[found][0] if (found := listed(command, EXIT)) is not None else 0
     capfd.readouterr()
     code = ask(command.words, address) if command.words[0] == "curl" else run(command, scratch)
@@ -291,7 +298,7 @@ def check(command: Command, scratch: Path, capfd: pytest.CaptureFixture[str], ad
         printed = capfd.readouterr()
     if VERBOSE:
         with capfd.disabled():
-            say(f"{time.process_time() - start:6.2f} s  {command.page}: {command.text}")
+            say(f"{seconds() - start:6.2f} s  {command.page}: {command.text}")
     assert code == expected, f"{command.page}: {command.text}\n{printed.out[-2000:]}{printed.err[-3000:]}"
 
 
@@ -300,7 +307,9 @@ def test_every_command_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         say(f"\n{len(EVERY)} commands: {ran} run, {len(EVERY) - ran} parsed only")
     assert len(EVERY) > 100
-    assert ran > 0.7 * len(EVERY)
+    never = sum(listed(command, PARSED) is not None for command in EVERY)
+    assert never < 0.25 * len(EVERY)
+    assert ran + never > 0.85 * len(EVERY)
 
 
 @pytest.mark.parametrize("table", [PARSED, LONG, EXIT], ids=["PARSED", "LONG", "EXIT"])

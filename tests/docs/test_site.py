@@ -91,3 +91,17 @@ def test_formulas_are_mathml(site: Path) -> None:
 def test_links_between_pages_and_the_repository_are_turned(site: Path) -> None:
     assert 'href="../cards/cea-t.html"' in (site / "models/cea.html").read_text()
     assert 'href="add-an-architecture.html"' in (site / "contributing.html").read_text()
+
+
+def test_links_say_the_title_of_a_page_not_its_file(site: Path) -> None:
+    page = (site / "index.html").read_text()
+    assert '<a href="folders.html">Many pictures</a>' in page
+    written = (ROOT / "docs/index.md").read_text()
+    assert "[folders.md](folders.md)" in written
+    assert re.findall(r"<a [^>]*>[\w-]+\.md</a>", page) == []
+
+
+def test_wide_formulas_are_scrolled_by_themselves(site: Path) -> None:
+    page = (site / "models/cea.html").read_text()
+    blocks = page.count('display="block"')
+    assert 0 < blocks == page.count('<div style="overflow-x: auto"><math ')

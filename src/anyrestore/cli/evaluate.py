@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli import terminal
 from anyrestore.cli.options import positive, tile_side
-from anyrestore.errors import OutputError, UsageError
+from anyrestore.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -251,7 +251,7 @@ def _write(
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Find out now, not after an hour of computing."""
-    from anyrestore.storage import check_target  # noqa: PLC0415
+    from anyrestore.storage import check_target, make_folder  # noqa: PLC0415
 
     for option, needed in (("--save", args.save), ("--markdown", args.markdown)):
         if needed and args.out is None:
@@ -261,11 +261,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
     for path in (args.json, args.csv, args.markdown):
         if path is not None:
             check_target(path, overwrite=True)
-    if args.out is not None and not args.out.absolute().parent.is_dir():
-        raise OutputError(
-            f"Expected the folder of {args.out} to exist, and it does not; make it first.",
-            code="output_unwritable",
-        )
+    if args.out is not None:
+        make_folder(args.out)
 
 
 def _read_beside(paths: Sequence[Path]) -> list[Results]:

@@ -18,6 +18,7 @@ EPILOG = """\
 IN is a list of exhibits (a .toml file, as docs/gallery.toml), or clean photographs, files or folders, each
 of which is shown under every --recipe. Under DIR are then gallery.md (before and after, of the first model),
 gallery-compare.html (sliders, all models; needs no network) and the pictures of both, images/gallery/*.jpg.
+They replace those of an earlier run. A photograph that cannot be read ends it, and no page is written.
 """
 
 
@@ -42,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--recipe",
         action="append",
         metavar="RECIPE",
-        help='what is done to photographs: "rain:0.7"; "" for nothing; repeatable',
+        help='what is done to photographs: "rain:0.7"; "" for nothing (default); repeatable',
     )
     parser.add_argument("--seed", type=int, metavar="N", help="of what is random in that (default: 0)")
     return parser

@@ -98,8 +98,9 @@ def read_list(path: Path) -> list[Exhibit]:
     try:
         content: Any = tomllib.loads(path.read_text(encoding="utf-8")).get("exhibit")
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(
-            f"{path}: expected a list of exhibits in TOML, but {error}; see docs/gallery.toml"
+            f"{path}: expected a list of exhibits in TOML, but {reason}; see docs/gallery.toml"
         ) from error
     tables = cast("list[Any]", content if isinstance(content, list) else [])
     if not tables:
