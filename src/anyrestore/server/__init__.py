@@ -20,6 +20,7 @@ may die without taking anything along.
 | `measures.py` | what /metrics says |
 | `page.py`, `static/` | the page: orders and what becomes of them; what is seen |
 | `gate.py` | what of the page's framework can be reached |
+| `listeners.py` | who listens for which order of the page, and for how long |
 | `shelf.py` | pictures between two requests of the page, in memory |
 | `running.py` | start, signals, the end |
 """

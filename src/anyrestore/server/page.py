@@ -21,6 +21,7 @@ It asks nothing of another host: system fonts, no analytics, no link previews; `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -38,6 +39,7 @@ from starlette.routing import Mount
 from anyrestore.errors import AnyRestoreError, ServiceError, UsageError
 from anyrestore.image.preview import preview
 from anyrestore.server.gate import CSP, Gate
+from anyrestore.server.listeners import Listeners
 from anyrestore.server.orders import Answer, Engine, Offer, Order, Progress
 from anyrestore.server.settings import Settings
 from anyrestore.server.shelf import Kept, Shelf, too_large
@@ -55,6 +57,8 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
 }
+_FETCH_SECONDS = 5.0  # that a page has at the service's end to fetch what was done for it
+_GLANCE = 0.05  # seconds between two looks at whether somebody has come
 _PATIENCE = 1.0  # seconds after which an order's state is told again, though nothing has changed
 _log = logging.getLogger(__name__)
 
@@ -66,6 +70,10 @@ def mount(app: FastAPI, settings: Settings, engine: Engine) -> FastAPI:
         app: the service; its handler answers `AnyRestoreError`, for what is said to `static/page.js`.
         settings: limits.
         engine: which does the work; its offers are asked for now.
+
+    Returns:
+        The service; ``app.state.handed_over()`` waits until what was done for the page is fetched, or a few
+        seconds have passed: to be called when the engine has stopped, and before the address is given up.
     """
     # The API's, where there is one: uploads of both have the same places, and count together.
     intake: Intake = getattr(app.state, "intake", None) or Intake(settings, engine.check_room)
@@ -76,19 +84,44 @@ def mount(app: FastAPI, settings: Settings, engine: Engine) -> FastAPI:
     # It would sum up the times of the last events with pandas, after every event, for a page that is not
     # there.
     os.environ.update({"GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000", "GRADIO_ANALYTICS_MAX_EVENTS": "1"})
-    _in_a_loop(lambda: _add_gradio(app, engine, _Desk(engine=engine, shelf=shelf, settings=settings)))
-    for route in app.router.routes:
-        if isinstance(route, Mount) and route.path == "":
-            route.app = Gate(route.app, lambda: _head(_known(settings, engine.offers)))
+    _in_a_loop(lambda: _add_gradio(app, settings, engine, shelf))
     return app
 
 
-def _add_gradio(app: FastAPI, engine: Engine, desk: _Desk) -> None:
+def _add_gradio(app: FastAPI, settings: Settings, engine: Engine, shelf: Shelf) -> None:
     import gradio  # noqa: PLC0415 (seconds, and not there with --no-page)
 
+    blocks: Any = None
+
+    async def forget(session: str) -> None:
+        await _forget(blocks, session)
+
+    listeners = Listeners(forget)
+    desk = _Desk(engine=engine, shelf=shelf, settings=settings, listeners=listeners)
+    app.state.handed_over = desk.handed_over
+    blocks = _blocks(gradio, engine, desk)
+    # Gradio keeps a copy of the page for each; no event of this page needs it.
+    blocks.state_session_capacity = 64
+    _mount_gradio(gradio, app, blocks)
+    events = [len(event.inputs) for _, event in sorted(blocks.fns.items())]
+    for route in app.router.routes:
+        if isinstance(route, Mount) and route.path == "":
+            route.app = Gate(route.app, lambda: _head(_known(settings, engine.offers)), listeners, events)
+
+
+async def _forget(blocks: Any, session: str) -> None:
+    """Drop what Gradio keeps for a session that nobody listens to; by itself it keeps the events for ever."""
+    queue = blocks._queue  # noqa: SLF001 (there is no other way to what it keeps)
+    await queue.clean_events(session_hash=session)
+    for number in queue.pending_event_ids_session.pop(session, ()):
+        queue.event_ids_to_events.pop(number, None)
+    queue.pending_messages_per_session.pop(session, None)
+
+
+def _mount_gradio(gradio: Any, app: FastAPI, blocks: Any) -> None:
     gradio.mount_gradio_app(
         app,
-        _blocks(gradio, engine, desk),
+        blocks,
         path="/",
         footer_links=[],
         run_history=False,
@@ -191,26 +224,32 @@ class _Wanted:
 class _Desk:
     """Takes the page's orders to the engine, and tells what becomes of them."""
 
-    def __init__(self, *, engine: Engine, shelf: Shelf, settings: Settings) -> None:
+    def __init__(self, *, engine: Engine, shelf: Shelf, settings: Settings, listeners: Listeners) -> None:
         self._engine = engine
+        self._listeners = listeners
         self._shelf = shelf
         self._settings = settings
         self._one_view = asyncio.Semaphore(1)  # a view takes memory here, not in a worker
         self._running: dict[str, asyncio.Task[dict[str, Any]]] = {}
 
-    async def serve(self, order: str) -> AsyncIterator[str]:
-        """Have an order done; yields JSON: its progress, then its end. To close this is to drop the order."""
+    async def serve(self, order: str, session: str) -> AsyncIterator[str]:
+        """Have an order done; yields JSON: its progress, then its end. To close this is to drop the order.
+
+        It is begun when the session listens, and dropped when nobody has listened for some seconds.
+        """
         wanted = _wanted(order)
-        if wanted is None:
+        if wanted is None or wanted.picture in self._running:
             return
         shares = asyncio.Queue[float]()
-        task = asyncio.create_task(self._done(wanted, shares.put_nowait))
+        task = asyncio.create_task(self._done(wanted, session, shares.put_nowait))
         self._running[wanted.picture] = task
         try:
             share = 0.0
             for beat in itertools.count():
                 if task.done():
                     break
+                if self._listeners.has_left(session):
+                    task.cancel()
                 yield json.dumps({"of": wanted.picture, "progress": round(share, 3), "beat": beat})
                 share = await _next_share(task, shares, share)
             yield json.dumps({"of": wanted.picture, **_ending(task)})
@@ -224,7 +263,16 @@ class _Desk:
         if wanted is not None and wanted.picture in self._running:
             self._running[wanted.picture].cancel()
 
-    async def _done(self, wanted: _Wanted, progress: Progress) -> dict[str, Any]:
+    async def handed_over(self) -> None:
+        """Come back when all orders are told of and all results fetched, or after a few seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FETCH_SECONDS):
+                while self._running or self._shelf.has_results:
+                    await asyncio.sleep(_GLANCE)
+
+    async def _done(self, wanted: _Wanted, session: str, progress: Progress) -> dict[str, Any]:
+        while not self._listeners.is_there(session):
+            await asyncio.sleep(_GLANCE)
         kept = self._shelf.take(wanted.picture)
         if kept is None:
             raise UsageError("This picture is no longer here; choose it again.", code="usage")
@@ -237,7 +285,7 @@ class _Desk:
         return told
 
     def _put(self, answer: Answer) -> dict[str, Any]:
-        name = self._shelf.put(Kept(data=answer.data, media_type=f"image/{answer.format}"))
+        name = self._shelf.put(Kept(data=answer.data, media_type=f"image/{answer.format}", result=True))
         return {
             "result": name,
             "format": answer.format,
@@ -254,14 +302,14 @@ class _Desk:
             small = await asyncio.to_thread(
                 preview, data, side=VIEW_SIDE, max_pixels=self._settings.max_pixels
             )
-        return self._shelf.put(Kept(data=small, media_type="image/webp"))
+        return self._shelf.put(Kept(data=small, media_type="image/webp", result=True))
 
 
 def _wanted(order: str) -> _Wanted | None:
     """An order as `static/page.js` writes it; None for anything else."""
     try:
         said: Any = json.loads(order)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(said, dict):
         return None
@@ -316,9 +364,12 @@ def _ending(task: asyncio.Task[dict[str, Any]]) -> dict[str, Any]:
 def _blocks(gradio: Any, engine: Engine, desk: _Desk) -> Any:
     """The page: an empty stage and panel, which `static/page.js` fills, and Gradio's choices between them."""
 
-    async def serve(order: str) -> AsyncIterator[str]:
-        async for state in desk.serve(order or ""):
+    async def serve(order: str, request: Any) -> AsyncIterator[str]:
+        async for state in desk.serve(order or "", request.session_hash or ""):
             yield state
+
+    # Gradio looks at the type to see what it has to give; the name is not known where it looks.
+    serve.__annotations__["request"] = gradio.Request
 
     async def cancel(order: str) -> None:
         desk.cancel(order or "")

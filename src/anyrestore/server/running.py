@@ -192,6 +192,7 @@ async def serve(
                 task.cancel()
             await asyncio.gather(starting, waiting, return_exceptions=True)
             await engine.stop(settings.drain_seconds)
+            await getattr(app.state, "handed_over", _nothing_left)()
             server.should_exit = True
             await serving
 
@@ -273,3 +274,7 @@ def _is_loopback(host: str) -> bool:
 
 def _nothing(_event: str, _where: str) -> None:
     """Nobody is told."""
+
+
+async def _nothing_left() -> None:
+    """There is no page: every answer has gone with its request."""

@@ -25,10 +25,12 @@ class Kept:
     Attributes:
         data: the file.
         media_type: as of Content-Type.
+        result: whether a client has been told, or will be, to fetch it.
     """
 
     data: bytes
     media_type: str
+    result: bool = False
 
 
 class Shelf:
@@ -43,6 +45,12 @@ class Shelf:
         self._budget = budget
         self._seconds = seconds
         self._files: dict[str, tuple[float, Kept]] = {}  # oldest first
+
+    @property
+    def has_results(self) -> bool:
+        """Whether something lies here that a client is to fetch."""
+        self.sweep()
+        return any(kept.result for _, kept in self._files.values())
 
     def put(self, kept: Kept) -> str:
         """Put a file there, and say its name.

@@ -5,7 +5,17 @@
 
 const known = JSON.parse(document.getElementById("known").textContent);
 const POLL_MS = 80;
-const LOST_MS = 20000; // the service tells of an order every second
+const SILENT_MS = 4000; // the service tells of an order every second; after so long it is asked whether it is there...
+const LOST_MS = 20000; // ...and after so long it is not waited for
+// What is wrong with the file itself: another try would end the same way.
+const HOPELESS = new Set([
+  "truncated", "corrupt", "not_an_image", "too_many_pixels", "unsupported_format", "multi_page", "non_finite",
+  "bad_input", "decoder_crashed", "format_needs_extra", "empty_file", "file_too_large", "too_large",
+]);
+const PLAINLY = {
+  busy: "All places are taken at this moment.",
+  not_an_image: "This file is not a picture that can be read here: it should be PNG, JPEG, TIFF, WebP or AVIF.",
+};
 
 const ENDINGS = {
   png: ["png"],
@@ -39,7 +49,7 @@ const chooser = make("input", {
   id: "file",
   class: "unseen",
   accept: "image/png,image/jpeg,image/tiff,image/webp,image/avif,.png,.jpg,.jpeg,.tif,.tiff,.webp,.avif",
-  onchange: () => chooser.files.length && choose(chooser.files[0]),
+  onchange: () => chooser.files.length && choose(...chooser.files),
 });
 const largest = Math.round(known.maxBytes / 2 ** 20);
 const zone = make(
@@ -51,7 +61,7 @@ const zone = make(
     { for: "file", id: "drop" },
     make("img", { src: "page/icon.svg", alt: "", width: "56", height: "56" }),
     make("strong", {}, "Drop a photo here"),
-    make("span", {}, "or tap to choose one"),
+    make("span", {}, "or choose one from your device"),
     make("small", {}, `PNG, JPEG, TIFF, WebP or AVIF, up to ${largest} MiB`),
   ),
   make(
@@ -106,11 +116,12 @@ const viewer = make("div", { id: "viewer", hidden: true }, scroller, make("div",
 
 const title = make("p", { id: "name", hidden: true });
 const restoreButton = make("button", { type: "button", id: "restore", class: "main", onclick: () => restore() }, "Restore");
-const cancelButton = make("button", { type: "button", id: "cancel", onclick: () => cancel() }, "Cancel");
+const cancelButton = make("button", { type: "button", id: "cancel", onclick: (event) => event.detail < 2 && cancel() }, "Cancel");
 const download = make("a", { id: "download", class: "button main" }, "Download");
 const lookButton = make("button", { type: "button", id: "look", onclick: () => look() }, "Where it did what");
 const bar = make("progress", { max: "1", value: "0", "aria-labelledby": "status" });
-const status = make("p", { id: "status", role: "status" });
+const status = make("p", { id: "status" });
+const told = make("p", { id: "told", class: "unseen", role: "status" }); // read aloud: not every percent
 const alarm = make("p", { id: "alarm", role: "alert" });
 const notes = make("ul", { id: "notes", hidden: true });
 const looked = make(
@@ -130,6 +141,7 @@ const controls = make(
   make("div", { class: "row" }, download, restoreButton, lookButton, cancelButton),
   bar,
   status,
+  told,
   alarm,
   notes,
   looked,
@@ -185,17 +197,28 @@ function model() {
   return known.models.includes(chosen) ? chosen : (known.models[0] ?? null);
 }
 
-function say(text) {
+function say(text, aloud = text) {
   status.textContent = text;
+  if (told.textContent !== aloud) told.textContent = aloud;
 }
 
 function complain(text) {
   alarm.textContent = text;
+  if (text) reveal(alarm);
+}
+
+/** On a phone, what is said may stand below the picture, out of sight. */
+function reveal(element) {
+  element.scrollIntoView({ block: "nearest" });
 }
 
 function note(lines) {
   notes.replaceChildren(...lines.map((line) => make("li", {}, line)));
   notes.hidden = !lines.length;
+}
+
+function lines() {
+  return [...notes.children].map((line) => line.textContent).filter((line) => line.startsWith("Only the first"));
 }
 
 function cut(share) {
@@ -216,10 +239,12 @@ function zoomed(on) {
 
 // ------------------------------------------------------------------------------------------ pictures
 
-async function choose(file) {
+async function choose(file, ...others) {
+  if (zone.inert) return;
   if (document.body.dataset.mode === "busy") cancel();
   chooser.value = ""; // the same file may be chosen again
   forget();
+  if (others.length) note([`Only the first of ${others.length + 1} files was taken.`]);
   const mine = ++turn;
   if (!file.size) return refuse("This file is empty (0 bytes); choose another.");
   if (file.size > known.maxBytes) {
@@ -265,9 +290,13 @@ function forget() {
   zoomed(false);
 }
 
-function refuse(sentence) {
+/** Back to the start, with a sentence about the file that cannot be used. */
+function refuse(sentence, name = "") {
+  title.textContent = name;
+  title.hidden = !name;
   mode("empty");
   complain(sentence);
+  chooser.focus({ preventScroll: true });
 }
 
 async function shows(image, url) {
@@ -292,7 +321,13 @@ function named(format) {
 
 // ------------------------------------------------------------------------------------------ orders
 
-class Trouble extends Error {}
+/** Something that is said as it is. */
+class Trouble extends Error {
+  constructor(code, message, retryAfter) {
+    super(sentence(PLAINLY[code] ?? message, retryAfter));
+    this.code = code;
+  }
+}
 
 async function restore() {
   if (known.telling.includes(model()) && !instruction()) {
@@ -311,7 +346,7 @@ async function restore() {
     download.textContent = `Download ${said.format.toUpperCase()}, ${size(blob.size)}`;
     figure.classList.add("two");
     cut(50);
-    note(said.warnings);
+    note([...lines(), ...said.warnings]);
     const depth = said.bit_depth === 32 ? "32-bit float" : `${said.bit_depth} bit`;
     say(`Done in ${said.seconds.toFixed(1)} s: ${said.width} × ${said.height} pixels, ${depth}, ${said.format.toUpperCase()}.`);
   });
@@ -344,6 +379,7 @@ async function work(wish, doing, show) {
   bar.removeAttribute("value");
   say("Sending…");
   mode("busy");
+  reveal(status);
   cancelButton.focus({ preventScroll: true });
   try {
     const name = await sent(photo.file, (share) => step("Sending", share));
@@ -358,8 +394,15 @@ async function work(wish, doing, show) {
   } catch (error) {
     if (mine !== turn) return;
     say("");
-    complain(error instanceof Trouble ? error.message : "The connection to the service was lost; please try again.");
+    if (HOPELESS.has(error.code)) {
+      const name = photo.file.name;
+      forget();
+      refuse(error.message, name);
+      return;
+    }
     mode(earlier ? "done" : "ready");
+    if (error.code === "cancelled") say(error.message);
+    else complain(error instanceof Trouble ? error.message : "The connection to the service was lost; please try again.");
     restoreButton.focus({ preventScroll: true });
   } finally {
     if (mine === turn) request = current = null;
@@ -368,7 +411,12 @@ async function work(wish, doing, show) {
 
 function step(doing, share) {
   bar.value = share;
-  say(`${doing}… ${Math.floor(share * 100)} %`);
+  say(`${doing}… ${Math.floor(share * 100)} %`, `${doing}… ${Math.floor(share * 4) * 25} %`);
+}
+
+function queued() {
+  bar.removeAttribute("value");
+  say("Waiting for its turn…");
 }
 
 function sent(file, progress) {
@@ -378,12 +426,12 @@ function sent(file, progress) {
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onerror = () => reject(new Error("lost"));
-    request.onabort = () => reject(new Trouble("Cancelled."));
+    request.onabort = () => reject(new Trouble("cancelled", "Cancelled."));
     request.onload = () => {
       const said = parsed(request.responseText);
       if (request.status === 201 && said) return resolve(said.picture);
       const after = Number(request.getResponseHeader("Retry-After")) || null;
-      reject(new Trouble(sentence(said?.message ?? said?.error?.message, after)));
+      reject(new Trouble(said?.code, said?.message, after));
     };
     request.send(file);
   });
@@ -392,7 +440,7 @@ function sent(file, progress) {
 function sentence(message, retryAfter) {
   const said = message || "the service did not take the picture; please try again";
   const text = said[0].toUpperCase() + said.slice(1) + (/[.!?]$/.test(said) ? "" : ".");
-  return retryAfter ? `${text} Try again in about ${retryAfter} s.` : text;
+  return retryAfter && !/try again/i.test(text) ? `${text} Try again in about ${retryAfter} s.` : text;
 }
 
 function parsed(text) {
@@ -410,21 +458,26 @@ function done(order, mine, doing) {
   return new Promise((resolve, reject) => {
     let last = "";
     let heard = Date.now();
+    let gone = false;
+    const ask = setInterval(async () => {
+      if (Date.now() - heard > SILENT_MS) gone ||= !(await fetch("page/known").catch(() => null))?.ok;
+    }, SILENT_MS / 2);
     const timer = setInterval(() => {
       const text = box("state")?.value ?? "";
       const said = text === last ? null : parsed(text);
       const quiet = Date.now() - heard > LOST_MS && !document.hidden;
-      let end = mine !== turn || quiet;
+      let end = mine !== turn || quiet || gone;
       if (said?.of === order.picture) {
         last = text;
         heard = Date.now();
         end ||= Boolean(said.error || said.result);
-        if (said.progress !== undefined && mine === turn) step(doing, said.progress);
+        if (said.progress !== undefined && mine === turn) said.progress ? step(doing, said.progress) : queued();
       }
       if (!end) return;
       clearInterval(timer);
+      clearInterval(ask);
       if (said?.result) resolve(said);
-      else reject(said?.error ? new Trouble(sentence(said.error.message, said.error.retry_after)) : new Error("lost"));
+      else reject(said?.error ? new Trouble(said.error.code, said.error.message, said.error.retry_after) : new Error("lost"));
     }, POLL_MS);
   });
 }
@@ -485,10 +538,15 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   over = 0;
   document.body.classList.remove("over");
-  if (event.dataTransfer.files.length) choose(event.dataTransfer.files[0]);
+  const folder = event.dataTransfer.items[0]?.webkitGetAsEntry?.()?.isDirectory;
+  if (folder && !zone.inert) {
+    forget();
+    turn++;
+    refuse("This is a folder; open it and choose a photo in it.");
+  } else if (event.dataTransfer.files.length) choose(...event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData?.files.length) choose(event.clipboardData.files[0]);
+  if (event.clipboardData?.files.length) choose(...event.clipboardData.files);
 });
 window.addEventListener("pagehide", () => cancel());
 
