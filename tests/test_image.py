@@ -1064,7 +1064,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path, limit):  # I66
 def test_what_was_not_encoded_well_never_reaches_the_disk(tmp_path, monkeypatch):
     real = writing._save
     for damage in (lambda data: data[: len(data) // 2], lambda _: pictures.png(RGB[:-1]), lambda _: b""):
-        monkeypatch.setattr(writing, "_save", lambda *a, damage=damage: damage(real(*a)))
+        monkeypatch.setattr(writing, "_save", lambda *a, damage=damage, **k: damage(real(*a, **k)))
         assert code_of(OutputError, image.write, PICTURE, tmp_path / "x.png") == "output_encoding"
         assert list(tmp_path.iterdir()) == []
 

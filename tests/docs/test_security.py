@@ -30,7 +30,8 @@ LIMITS = {
     "server: workers, and pictures that wait": f"{SETTINGS.workers}, {SETTINGS.queue}",
     "server: memory of a worker": f"{SETTINGS.worker_memory // MiB} MiB",
     "server: a request's headers, body": f"{SETTINGS.header_seconds:g} s, {SETTINGS.body_seconds:g} s",
-    "server: from admission to answer": f"{SETTINGS.request_seconds:g} s",
+    "server: from admission to answer": f"{SETTINGS.request_seconds:g} s, "
+    f"and {SETTINGS.seconds_per_megapixel:g} s for each million pixels",
     "server: time to finish when it is ended": f"{SETTINGS.drain_seconds:g} s",
     "server: open connections": f"{SETTINGS.connections}",
 }

@@ -216,7 +216,7 @@ def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> N
         (("--save",), UsageError, "--save needs --out"),
         (("--markdown", "page.md"), UsageError, "--markdown needs --out"),
         (("--beside", "x"), UsageError, "--beside needs --markdown"),
-        (("--out", "/dev/null/out"), OutputError, "/dev/null/out"),
+        (("--out", "/dev/null/out"), OutputError, "/dev/null"),
     ],
 )
 def test_options_that_cannot_work_are_refused_at_once(root: Path, words, error, sentence: str) -> None:

@@ -262,7 +262,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
         if path is not None:
             check_target(path, overwrite=True)
     if args.out is not None:
-        make_folder(args.out)
+        make_folder(args.out.absolute().parent)
 
 
 def _read_beside(paths: Sequence[Path]) -> list[Results]:

@@ -2,8 +2,8 @@
 
 Nothing of a client reaches another host, nor the file system, but feature maps of large pictures in nameless
 files: pictures come and go as bytes, models by names of a fixed table. The process that talks to clients does
-not compute: it counts, waits and answers. Decoding, the model and encoding happen in worker processes, which
-may die without taking anything along.
+not compute: it counts, waits, answers, and looks at the headers of files. Decoding, the model and encoding
+happen in worker processes, which may die without taking anything along.
 
 | file | what lives there |
 |---|---|

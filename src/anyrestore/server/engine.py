@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import IO, Any, get_args
 
-from anyrestore.errors import AnyRestoreError, ServiceError, UsageError
+from anyrestore.errors import AnyRestoreError, ModelError, ServiceError, UsageError
 from anyrestore.image import Format, Header, decode_header
 from anyrestore.server.orders import Answer, Load, Offer, Order, Progress
 from anyrestore.server.pipes import (
@@ -216,7 +216,7 @@ class Workers:
         known = {offer.name: offer for offer in self._offers}
         offer = self._offers[0] if order.model is None else known.get(order.model)
         if offer is None:
-            raise UsageError(
+            raise ModelError(
                 f"expected a model among {', '.join(known)}, came {order.model!r:.100}", code="unknown_model"
             )
         said = order.instruction

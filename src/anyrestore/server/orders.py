@@ -129,7 +129,8 @@ class Engine(Protocol):
 
         Raises:
             InputError: the picture cannot be used; codes as of `image.decode`, `out_of_memory` among them.
-            UsageError: `unknown_model`, `usage` (no instruction, or one too many), `format_cannot_hold`.
+            ModelError: `unknown_model`.
+            UsageError: `usage` (no instruction, or one too many), `format_cannot_hold`.
             ServiceError: `busy` (nothing is kept of the order; `retry_after` says when to come again),
                 `stopping`, `not_ready`, `time_limit`, `worker_lost`.
         """
