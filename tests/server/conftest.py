@@ -1,8 +1,20 @@
-"""What tests of connections need to know."""
+"""What tests of connections need to know, and a browser."""
+
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+import browsers
 from anyrestore.server.protocol import DeadlineProtocol
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as play:
+        browser = browsers.launch(play)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

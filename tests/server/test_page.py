@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import browsers
 import page_service
@@ -58,14 +58,6 @@ def url(engine: Inverter) -> Iterator[str]:
     with page_service.serving(page_service.application(engine)) as address:
         yield address
     WATCH.on = False
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = browsers.launch(play)
-        yield browser
-        browser.close()
 
 
 @dataclass

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import browsers
 import folder_runs
@@ -48,14 +48,6 @@ def running(model: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("service")
     with apart(served.service(folder, "--model", model, "--workers", 1, page=True)) as service:
         yield service
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as play:
-        browser = browsers.launch(play)
-        yield browser
-        browser.close()
 
 
 @contextlib.contextmanager
