@@ -23,7 +23,7 @@ from anyrestore.errors import AnyRestoreError, ModelError, RequestError, Service
 from anyrestore.image import Format
 from anyrestore.server.guards import Guards
 from anyrestore.server.measures import Measures
-from anyrestore.server.orders import Answer, Engine, Offer, Order
+from anyrestore.server.orders import MAX_INSTRUCTION, Answer, Engine, Offer, Order
 from anyrestore.server.problems import STATUSES, ClientGoneError, problem_of
 from anyrestore.server.settings import Settings
 from anyrestore.server.upload import IMAGE_FIELD, TEXT_FIELDS, Intake, Upload
@@ -31,7 +31,6 @@ from anyrestore.server.upload import IMAGE_FIELD, TEXT_FIELDS, Intake, Upload
 T = TypeVar("T")
 
 FORMATS: tuple[Format, ...] = get_args(Format)
-MAX_INSTRUCTION = 500  # characters
 
 log = logging.getLogger("anyrestore.server")
 

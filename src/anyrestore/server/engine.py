@@ -33,7 +33,7 @@ from typing import IO, Any, get_args
 
 from anyrestore.errors import AnyRestoreError, ModelError, ServiceError, UsageError
 from anyrestore.image import Format, Header, decode_header
-from anyrestore.server.orders import Answer, Load, Offer, Order, Progress
+from anyrestore.server.orders import MAX_INSTRUCTION, Answer, Load, Offer, Order, Progress
 from anyrestore.server.pipes import (
     LINE,
     NAME,
@@ -54,8 +54,6 @@ _LET_GO_SECONDS = 2.0
 """That a worker may take until it lets go of an order that was dropped."""
 _LONGEST_BACKOFF = 15.0
 """Seconds before a worker is started again that has died again and again without having done anything."""
-_LONGEST_INSTRUCTION = 500
-"""Characters."""
 _FIRST_GUESS = 3e-6
 """Seconds for a pixel, before anything was measured."""
 _LEAST_SECONDS = 0.05
@@ -230,8 +228,8 @@ class Workers:
             )
         elif said is not None and not offer.takes_instruction:
             raise UsageError(f"the model {offer.name} takes no instruction; leave it out, or choose another")
-        if said is not None and len(said) > _LONGEST_INSTRUCTION:
-            raise UsageError(f"expected an instruction of at most {_LONGEST_INSTRUCTION} characters")
+        if said is not None and len(said) > MAX_INSTRUCTION:
+            raise UsageError(f"expected an instruction of at most {MAX_INSTRUCTION} characters")
         return offer.name
 
     async def _admit(self, job: _Job) -> None:

@@ -11,6 +11,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 from anyrestore.image import Format
 
+MAX_INSTRUCTION = 500
+"""Characters of an instruction, at most."""
+
 Progress = Callable[[float], None]
 """Told the share of the work that is done, 0 to 1, from time to time, in the event loop's thread."""
 

@@ -40,7 +40,7 @@ from anyrestore.errors import AnyRestoreError, ServiceError, UsageError
 from anyrestore.image.preview import preview
 from anyrestore.server.gate import CSP, Gate
 from anyrestore.server.listeners import Listeners
-from anyrestore.server.orders import Answer, Engine, Offer, Order, Progress
+from anyrestore.server.orders import MAX_INSTRUCTION, Answer, Engine, Offer, Order, Progress
 from anyrestore.server.settings import Settings
 from anyrestore.server.shelf import Kept, Shelf, too_large
 from anyrestore.server.upload import Intake
@@ -388,7 +388,7 @@ def _blocks(gradio: Any, engine: Engine, desk: _Desk) -> Any:
                 gradio.Textbox(
                     label="What should be done?",
                     placeholder="for example: remove the rain",
-                    max_length=200,
+                    max_length=MAX_INSTRUCTION,
                     interactive=True,
                     elem_id="instruction",
                 )
