@@ -162,11 +162,15 @@ def test_endless_bodies_are_refused_while_they_come() -> None:
 
         once()
         once()
-        before = resident()
-        for _ in range(33 if FULL else 4):
-            once()
-        growth = resident() - before
-        assert growth < 2**20
+
+        def growth() -> int:
+            before = resident()
+            for _ in range(33 if FULL else 4):
+                once()
+            return resident() - before
+
+        # What leaks does so every time; what other tests of this process have left settles once.
+        assert min(growth() for _ in range(3)) < 2**20
         assert service.do(lambda: service.engine.orders) == []
 
 
