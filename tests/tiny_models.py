@@ -16,7 +16,7 @@ SMALLEST: dict[str, tuple[str, dict[str, object]]] = {
     "cea at half resolution": ("tiny", {"stem_scale": 2}),
     **{
         f"{name} at half resolution": (f"{name}-tiny", {"stem_scale": 2})
-        for name in ("exda", "anyir", "moce")
+        for name in ("exda", "anyir", "moce", "restormer")
     },
     "nafnet with local means": ("nafnet-tiny", {"local_window": (24, 24)}),
 }

@@ -203,6 +203,14 @@ def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> N
     mean, low, high = (float(word.strip("[,]")) for word in row.split("|")[4].split())
     assert low < mean < high
     assert "| clean | 6 | exact | exact |" in text
+    aio3 = text.split("## Beside published rows: aio3")[1].split("## Beside published rows: aio5")[0]
+    lines = [line for line in aio3.splitlines() if line.startswith("| ")]
+    assert lines[0].split("|")[3:-1] == [
+        f" cbsd68-sigma{sigma} " for sigma in (15, 25, 50)
+    ]  # what was measured
+    assert [line.split(",")[0] for line in lines[2:4]] == ["| **identity**", "| **identity**"]
+    assert "| CEA-IR-S | 10 | 34.16 / 0.933 | 31.51 / 0.889 | 28.27 / 0.803 |" in lines
+    assert "InstructIR-5D" not in aio3  # not a row of CEA-IR's own table
     of_group = next(line for line in text.splitlines() if line.startswith("| mean of 3 cbsd68 | 18 |"))
     mean, low, high = (float(word.strip("[,]")) for word in of_group.split("|")[4].split())
     assert low < mean < high

@@ -44,11 +44,14 @@ def test_variants_differ_in_the_studied_fields_only(study: Study, budget: Any) -
     runs = {variant.name: run_of(study, variant, budget, seed=3) for variant in study.trained}
     reference = runs[study.reference.name].to_json()
     assert reference["seed"] == 3
-    allowed = {".name", *(f".model.options.{field}" for field in study.studied)}
     for variant in study.trained[1:]:
+        allowed = {".name", *(f".model.options.{field}" for field in study.studied)}
+        allowed |= {f".loss.auxiliary.{name}" for name in variant.auxiliary}
         found = differences(reference, runs[variant.name].to_json())
         assert ".name" in found
         assert len(found) > 1, f"{variant.name} is the reference"
+        if budget in variant.networks:  # another network as a whole
+            found = {path for path in found if not path.startswith(".model.")}
         assert found <= allowed
     models = [str(run.model) for run in runs.values()]
     assert len(set(models)) == len(models)
@@ -80,6 +83,18 @@ def test_small_networks_are_matched(study: Study) -> None:
     # Where a part is left out there are fewer parameters; most without AnyIR's gated branch (10 %).
     counts = parameters(study, "small")
     assert max(counts.values()) < 1.15 * min(counts.values())
+
+
+def test_networks_have_equally_many_parameters() -> None:
+    study = STUDIES["networks"]
+    for budget, of_moce in (("small", 1.01), ("paper", 1.19)):  # as published, MoCE-IR-S is 18 % larger
+        counts = parameters(study, budget)
+        whole = counts.pop("cea")
+        assert whole == {"small": 4_079_401, "paper": 9_711_526}[budget]
+        assert 0.95 * whole < counts.pop("backbone") < whole
+        assert counts.pop("moce") < of_moce * whole
+        assert counts.pop("restormer") == pytest.approx(whole, rel=0.01)
+        assert not counts
 
 
 @pytest.mark.parametrize("study", TRAINED, ids=lambda study: study.name)

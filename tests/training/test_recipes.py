@@ -64,7 +64,7 @@ PUBLISHED: dict[tuple[str, str], tuple[Any, ...]] = {
     ("instructir", "7d"): ("instructir-7d", None, (500, None), 32, 256, ADAMW_FAST, COSINE, L1),
 }
 ROWS = {f"{model}@{data}": row for (models, data), row in PUBLISHED.items() for model in models.split()}
-OURS = {"cea-t@composite", "cea-s@composite", "cea-t-composite", "cea-t-continued"} | {
+OURS = {"cea-t@composite", "cea-s@composite", "cea-t-composite", "cea-t-continued", "cea-t-larger"} | {
     "instructir-t@composite"
 }
 
@@ -107,7 +107,10 @@ def test_numbers_are_the_papers(name: str) -> None:
 def test_recipes_are_whole(name: str) -> None:
     run = RECIPES[name]()
     assert run.name == name
-    assert run.model.name == name.partition("@")[0].removesuffix("-composite").removesuffix("-continued")
+    model = name.partition("@")[0]
+    for ending in ("composite", "continued", "larger"):
+        model = model.removesuffix(f"-{ending}")
+    assert run.model.name == model
     assert (RECIPES[name].__doc__ or "").strip()
     assert from_json(json.loads(json.dumps(run.to_json()))) == run
     assert change(run, []) == run
@@ -154,7 +157,11 @@ def test_the_shipped_weights_recipes_are_what_the_ledger_says() -> None:
     assert [(p.until, p.crop, p.batch) for p in more.phases] == [(1.0, 128, 4)]
     assert sum(more.phases[0].shares.values()) == pytest.approx(1.0)
     assert first.phases[0].shares == {"clean": 0.06, "noise": 0.60, "rain": 0.28, "jpeg": 0.06}
-    for run in (first, more):
+    last = RECIPES["cea-t-larger"]()
+    assert (last.steps, last.optimizer.lr, last.seed, last.model.start) == (2_000, 3e-4, 10, "cea-t")
+    assert [(p.until, p.crop, p.batch) for p in last.phases] == [(0.75, 192, 4), (1.0, 256, 2)]
+    assert all(sum(p.shares.values()) == pytest.approx(1.0) for p in last.phases)
+    for run in (first, more, last):
         assert (run.optimizer.name, run.optimizer.clip, run.ema) == ("adam", 1.0, 0.999)
         assert (run.loss.l1, run.loss.fourier, run.loss.balance, run.loss.floor) == (1.0, 0.1, "log", 0.1)
         assert run.validation.held_out == 20

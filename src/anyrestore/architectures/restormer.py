@@ -42,12 +42,15 @@ class Config:
     heads: tuple[int, int, int, int] = (1, 2, 4, 8)
     expansion: float = 2.66
     norm: Literal["with_bias", "bias_free"] = "with_bias"
+    stem_scale: int = 1  # ours: 2 runs the U-Net at half resolution behind a pixel-unshuffle
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built from."""
         numbers = (self.width, self.latent, self.refinement, *self.encoder, *self.decoder, *self.heads)
         if min(numbers) < 1 or self.width > 4096 or max(numbers[1:]) > 256:
             raise ValueError(f"expected widths in 1..4096, depths and heads in 1..256, came {self}")
+        if self.stem_scale not in (1, 2, 4):
+            raise ValueError(f"expected stem_scale 1, 2 or 4, came {self.stem_scale}")
 
 
 PRESETS: dict[str, Config] = {
@@ -76,11 +79,12 @@ class Restormer(nn.Module):
             decoder=lambda channels, level: stage(channels, level, config.decoder[2 - level]),
             refinement=lambda channels, level: stage(channels, level, config.refinement),
             top_width=2 * config.width,
+            stem_scale=config.stem_scale,
         )
         self.size_multiple = self.unet.size_multiple
         # Peak memory of activations per input pixel in float32: 200 bytes per channel of C, measured at
         # 384 x 384, and half as much again. The feed-forward's branches at the top decoder level make it.
-        self.bytes_per_pixel = 115.0 * config.width * max(config.expansion, 1.0)
+        self.bytes_per_pixel = 115.0 * config.width * max(config.expansion, 1.0) / config.stem_scale**2
 
     def forward(self, image: Image, condition: Condition | None = None) -> Image:
         """Restore ``image`` (b 3 h w).

@@ -8,12 +8,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 from anyrestore.evaluation.comparison import METRICS, Estimate, estimates, mean_lines
+from anyrestore.evaluation.published import columns, published, sources
 from anyrestore.evaluation.results import Results
 from anyrestore.evaluation.scores import Score, told
 
 __all__ = ["as_markdown"]
 
 _SEED = 0
+#: The papers' tables whose columns stand for themselves, whichever of them were measured.
+_TABLES = ("aio3", "aio5")
 
 
 def as_markdown(results: Sequence[Results], *, target: str) -> str:
@@ -38,6 +41,8 @@ def as_markdown(results: Sequence[Results], *, target: str) -> str:
     ]
     for result in results:
         lines += ["", *_section(result)]
+    for name in _TABLES:
+        lines += _beside_published(name, results)
     return "\n".join(lines) + "\n"
 
 
@@ -79,6 +84,41 @@ def _section(result: Results) -> list[str]:
     about.append("Versions: " + ", ".join(f"{name} {value}" for name, value in result.versions.items()) + ".")
     about.append("Machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items()) + ".")
     return [*lines, "", *(line for line in about if line)]
+
+
+def _beside_published(table: str, results: Sequence[Results]) -> list[str]:
+    """Our rows above those that one paper prints, in the columns that were measured; empty where none was."""
+    rows = published(table)
+    source = rows[0].sources[0]
+    names = [
+        name
+        for name in columns(table)
+        if all(name in {entry.name for entry in result.entries} for result in results)
+    ]
+    if not names:
+        return []
+    at = [columns(table).index(name) for name in names]
+    lines = [
+        "",
+        f"## Beside published rows: {table}",
+        "",
+        f"PSNR / SSIM as {sources()[source].table}, prints them, measured by their authors;",
+        f"protocol {sources()[source].protocol}. What they were trained on is not what ours was:",
+        "the training sets that belong to these benchmarks.",
+        "",
+        _row(["method", "parameters, M", *names]),
+        _row(["---", "---:", *("---:" for _ in names)]),
+    ]
+    for result in results:
+        scores = [result.entry(name) for name in names]
+        cells = [f"**{METRICS['psnr'].show(s.mean('psnr'))}** / {s.mean('ssim'):.3f}" for s in scores]
+        lines.append(_row([f"**{result.model}**, `{result.protocol}`", "", *cells]))
+    for row in rows:
+        if source in row.sources:
+            values = [row.values[i] for i in at]
+            cells = ["" if value is None else f"{value[0]:.2f} / {value[1]:.3f}" for value in values]
+            lines.append(_row([row.method, (row.parameters or "").replace("M", ""), *cells]))
+    return lines
 
 
 def _cells(entries: Sequence[Score], found: Mapping[str, Estimate]) -> list[str]:

@@ -136,11 +136,18 @@ def run_of(
         )
     else:
         run = _small(study, variant, options, seed, photographs)
+    if budget in variant.networks:
+        network = variant.networks[budget]
+        run = dataclasses.replace(run, model=Model(name=network.name, options=dict(network.options)))
+    if variant.auxiliary:
+        run = dataclasses.replace(run, loss=dataclasses.replace(run.loss, auxiliary=dict(variant.auxiliary)))
     return change(run, settings)
 
 
 def small_steps(study: Study) -> int:
     """Steps of each variant at the small budget, in round numbers."""
+    if study.steps is not None:
+        return study.steps
     turns = math.ceil(len(study.trained) / _PROCESSES)  # that each process has, one after another
     return int(_SECONDS / turns / _STEP[_architecture(study)] // 50 * 50)
 

@@ -16,7 +16,9 @@ What is unusual, and is not the papers' doing:
   authors' code, has no such shares to choose. The text says "without Alg. 2" of that table, whose best row
   is nevertheless the score of the model with it; here all rows have it;
 - ``moce-experts`` has no published numbers: of that table no more could be read than that rain is given to
-  the first expert and noise to the fourth.
+  the first expert and noise to the fourth;
+- ``networks`` is our own question: whole architectures with equally many parameters, on equal samples. Beside
+  the network only the losses differ that belong to one alone (MoCE-IR's balance of its experts).
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Any
 from anyrestore.errors import UsageError
 from anyrestore.training.reading import closest
 
-__all__ = ["STUDIES", "Published", "Study", "Variant", "find_study"]
+__all__ = ["STUDIES", "Network", "Published", "Study", "Variant", "find_study"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,19 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network that is not the recipe's with some fields changed.
+
+    Attributes:
+        name: Of the catalogue.
+        options: Fields of its Config that differ.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variant:
     """One row of a study.
 
@@ -55,12 +70,16 @@ class Variant:
         label: Of its row.
         options: Fields of the network's Config that differ from the recipe's; of a toy, of its network.
         expert: Not trained: the reference's weights with this expert (from 0) forced in every block.
+        networks: By budget ("small", "paper"), where ``options`` does not say it: another architecture.
+        auxiliary: Weights of the losses that this network alone has.
         published: What the paper found.
     """
 
     name: str
     label: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    networks: Mapping[str, Network] = field(default_factory=dict[str, Network])
+    auxiliary: Mapping[str, float] = field(default_factory=dict[str, float])
     expert: int | None = None
     published: Published | None = None
 
@@ -78,6 +97,7 @@ class Study:
         variants: The rows; the first is the paper's choice, and the one that others are compared with.
         benchmark: On what the published numbers were measured, with which network.
         source: Where they are printed.
+        steps: Of the small budget; None for what fits in its minutes.
     """
 
     name: str
@@ -88,6 +108,7 @@ class Study:
     benchmark: str
     source: str
     common: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    steps: int | None = None
 
     @property
     def reference(self) -> Variant:
@@ -123,13 +144,70 @@ def _cea(psnr: float, ssim: float, *groups: tuple[float, float]) -> Published:
 
 
 _CEA_FULL = _cea(29.79, 0.886, (33.36, 0.943), (28.51, 0.875), (25.90, 0.798))
+_CEA_NONE = _cea(29.00, 0.882, (32.35, 0.941), (27.74, 0.870), (25.42, 0.792))
 _CDD11 = "CDD-11, CEA-IR-S"
 _EXDA_AIO3 = "AIO-3, ExDA-T"
 _EXDA_FULL = Published(psnr=32.71, ssim=0.919)
 _ANYIR_AIO3 = "AIO-3, AnyIR-T"
 _ANYIR_FULL = Published(psnr=32.80, ssim=0.919)
 
+#: The depths of ``cea-t`` and its half resolution.
+_TINY = {
+    "stem_scale": 2,
+    "encoder": (1, 2, 2),
+    "latent": 2,
+    "decoder": (2, 1, 1),
+    "refinement": 1,
+}
+
 _ALL = (
+    Study(
+        name="networks",
+        question="with equally many parameters and equal samples, which network restores composites best?",
+        recipe="cea-s@cdd11",
+        small="composites",
+        steps=1500,
+        variants=(
+            Variant(
+                name="cea",
+                label="CEA-IR",
+                networks={"small": Network(name="cea-t")},
+                published=_CEA_FULL,
+            ),
+            Variant(
+                name="backbone",
+                label="its backbone without CEA",
+                networks={
+                    "small": Network(name="cea-t", options={"targets": "none"}),
+                    "paper": Network(name="cea-s", options={"targets": "none"}),
+                },
+                published=_CEA_NONE,
+            ),
+            Variant(
+                name="moce",
+                label="MoCE-IR",
+                networks={
+                    "small": Network(name="moce-s", options={"width": 29, **_TINY}),
+                    "paper": Network(name="moce-s"),
+                },
+                auxiliary={"importance": 0.005, "load": 0.005},
+                published=Published(psnr=29.05, ssim=0.881),
+            ),
+            Variant(
+                name="restormer",
+                label="Restormer",
+                networks={
+                    "small": Network(name="restormer", options={"width": 32, "expansion": 2.15, **_TINY}),
+                    "paper": Network(
+                        name="restormer",
+                        options={"width": 32, "expansion": 2.07, "decoder": (4, 4, 2)},
+                    ),
+                },
+            ),
+        ),
+        benchmark="CDD-11, CEA-IR-S and MoCE-IR-S of 11 M",
+        source="arXiv 2605.06127, tables 3 and 4",
+    ),
     Study(
         name="cea-factors",
         question="must factors be made for each image, and must routing be dense and signed?",
@@ -232,7 +310,7 @@ _ALL = (
                 name="none",
                 label="none (backbone)",
                 options={"targets": "none"},
-                published=_cea(29.00, 0.882, (32.35, 0.941), (27.74, 0.870), (25.42, 0.792)),
+                published=_CEA_NONE,
             ),
             Variant(
                 name="q",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from anyrestore.training.recipes.anyir import anyir_aio3, anyir_aio5, anyir_balanced, anyir_cdd11
 from anyrestore.training.recipes.cea import cea_aio3, cea_aio5, cea_cdd11
 from anyrestore.training.recipes.common import sized
-from anyrestore.training.recipes.composite import cea_t_composite, cea_t_continued, composite
+from anyrestore.training.recipes.composite import cea_t_composite, cea_t_continued, cea_t_larger, composite
 from anyrestore.training.recipes.exda import (
     exda_aio3,
     exda_aio5,
@@ -67,4 +67,5 @@ RECIPES: dict[str, Callable[[], Run]] = {
     "instructir-t@composite": instructir_t_composite,
     "cea-t-composite": cea_t_composite,
     "cea-t-continued": cea_t_continued,
+    "cea-t-larger": cea_t_larger,
 }
