@@ -123,7 +123,7 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
 def test_sizes_and_configs_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 8, came 20 x 24"):
         tiny()(image(20, 24))
-    for bad in ({"width": 0}, {"width": 10**9}, {"latent": 0}, {"heads": (0, 1, 2, 4)}):
+    for bad in ({"width": 0}, {"width": 10**9}, {"latent": 0}, {"heads": (0, 1, 2, 4)}, {"stem_scale": 3}):
         with pytest.raises(ValueError, match="expected"):
             Config(**bad)
 

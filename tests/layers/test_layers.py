@@ -7,10 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anyrestore.errors import ModelError
 from anyrestore.layers.attention import TransposedAttention
 from anyrestore.layers.norm import BiasFreeLayerNorm
 from anyrestore.layers.padding import crop_to, pad_to_multiple
 from anyrestore.layers.resample import Down, PatchEmbed, ToImage, Up
+from anyrestore.zoo import create_model
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -25,6 +27,12 @@ def test_norm_divides_by_the_standard_deviation_and_keeps_the_mean() -> None:
         x / torch.sqrt(x.var(dim=1, unbiased=False, keepdim=True) + 1e-5) * norm.weight.view(1, 6, 1, 1)
     )
     torch.testing.assert_close(norm(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["tiny", "restormer-tiny", "moce-tiny", "exda-tiny", "promptir-tiny"])
+def test_an_odd_width_is_refused_before_a_picture_comes(name: str) -> None:
+    with pytest.raises(ModelError, match="expected an even width, came 9"):
+        create_model(name, width=9)
 
 
 def test_norm_of_constant_channels_is_finite() -> None:

@@ -26,7 +26,7 @@ class UNet(nn.Module):
     """``image + head(refinement(decode(encode(stem(image)))))``.
 
     Args:
-        width: channels C at the top level; they double with every level.
+        width: channels C at the top level, even; they double with every level.
         encoder: makes the encoder stages (levels 0, 1, 2) and the latent stage (level 3).
         decoder: makes the decoder stages (levels 2, 1, 0).
         refinement: makes the refinement stage (level 0).
@@ -34,6 +34,9 @@ class UNet(nn.Module):
         latent_width: channels that the latent stage returns; 8C if None.
         top_width: channels of the decoder stage at level 0 and of the refinement; C if None. With 2C the
             skip is concatenated and not fused.
+
+    Raises:
+        ValueError: ``width`` is odd.
     """
 
     levels = 4
@@ -50,6 +53,8 @@ class UNet(nn.Module):
         top_width: int | None = None,
     ) -> None:
         super().__init__()
+        if width % 2:  # on the way down a level's channels are halved before they are unshuffled
+            raise ValueError(f"expected an even width, came {width}")
         widths = [width * 2**level for level in range(self.levels)]
         top = width if top_width is None else top_width
         # Of the decoder's stages, and of what comes up to them, from low to high resolution.

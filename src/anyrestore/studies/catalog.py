@@ -187,7 +187,7 @@ _ALL = (
                 name="moce",
                 label="MoCE-IR",
                 networks={
-                    "small": Network(name="moce-s", options={"width": 29, **_TINY}),
+                    "small": Network(name="moce-s", options={"width": 28, "expansion": 2.5, **_TINY}),
                     "paper": Network(name="moce-s"),
                 },
                 auxiliary={"importance": 0.005, "load": 0.005},
