@@ -16,13 +16,16 @@ from anyrestore.evaluation.benchmarks import (
     centre_crop,
     check_present,
     folder_benchmark,
+    middle,
+    photograph_benchmarks,
     select,
 )
 from anyrestore.metrics import psnr
 from layouts import make_set
 
 OURS = [b for b in BENCHMARKS.values() if b.recipe is not None]
-OTHERS = [b for b in BENCHMARKS.values() if b.name not in DEFAULT]
+STRENGTHS = [BENCHMARKS[name] for name in COLLECTIONS["strengths"]]
+OTHERS = [b for b in BENCHMARKS.values() if b.name not in DEFAULT and b not in STRENGTHS]
 
 # Of the first three samples of each, from the reader that the benchmarks had of their own.
 DIGESTS = {"cbsd68-sigma25": "f2e5ca871665d541", "rain100l": "482da547595a22f0", "lolv1": "36e2c1d9e7ab47f5"}
@@ -109,6 +112,69 @@ def test_collections_name_benchmarks_in_the_papers_order() -> None:
     assert [len(COLLECTIONS[name]) for name in ("aio3", "aio5", "cdd11", "allweather")] == [5, 5, 11, 4]
     assert COLLECTIONS["cdd11"] == tuple(b.name for b in BENCHMARKS.values() if b.group == "cdd11")
     assert {b.name for b in select(["aio5"])} == set(COLLECTIONS["aio5"])
+
+
+def test_the_like_of_cdd11_has_its_categories_in_its_order() -> None:
+    like = [sorted(BENCHMARKS[name].faults) for name in COLLECTIONS["cdd11-like"]]
+    assert like == [sorted(BENCHMARKS[name].faults) for name in COLLECTIONS["cdd11"]]
+    assert {b.name for b in select(["cdd11-like"])} == set(COLLECTIONS["cdd11-like"])
+    assert [len(COLLECTIONS[f"cdd11-like-{part}"]) for part in ("single", "double", "triple")] == [4, 5, 2]
+
+
+def test_a_strength_is_worse_than_the_one_before_and_of_the_same_draws(root: Path) -> None:
+    kinds = {b.group for b in STRENGTHS} - {"strengths-clean"}
+    assert len(kinds) == 6
+    for kind in kinds:
+        values = [input_psnr(b.name, root) for b in STRENGTHS if b.group == kind]
+        assert len(values) == (7 if kind == "strengths-noise" else 6)
+        assert values == sorted(values, reverse=True), kind
+    weak, strong = (
+        next(BENCHMARKS[f"strengths-noise-{sigma}"].samples(root, crop_multiple=16)) for sigma in (5, 15)
+    )
+    uncut = (strong.target > 0.3) & (strong.target < 0.7)
+    draws = [(half.degraded - half.target)[uncut] for half in (weak, strong)]
+    assert torch.corrcoef(torch.stack(draws))[0, 1] > 0.98  # truncation is what differs
+
+
+def test_a_folder_of_photographs_is_degraded_whole(root: Path) -> None:
+    (root / "mine" / "below").mkdir(parents=True)
+    for i, name in enumerate(("a.png", "below/b.png")):
+        (root / "CBSD68" / f"{i:04}.png").rename(root / "mine" / name)
+    first, second = select([str(root / "mine")], recipes=["noise:0.5", " haze:0.50 + jpeg:0.3"])
+    assert (first.name, second.name) == ("mine-noise0.5", "mine-haze0.5+jpeg0.3")
+    assert (second.recipe, second.faults) == ("haze:0.5+jpeg:0.3", ("haze", "jpeg"))
+    check_present([first, second], Path("nowhere"))
+    samples = list(second.samples(Path("nowhere"), crop_multiple=1))
+    assert [sample.name for sample in samples] == ["a", "below/b"]
+    assert samples[0].degraded.shape == samples[0].target.shape == (1, 3, 35, 50)
+    assert psnr(samples[0].degraded, samples[0].target) < 30
+
+
+def test_the_centre_is_the_same_pixels_in_the_whole_and_alone(root: Path) -> None:
+    in_whole, alone = photograph_benchmarks(root / "CBSD68", ["haze:0.5"], centre=16)
+    assert (in_whole.name, alone.name) == ("CBSD68-haze0.5-in-whole", "CBSD68-haze0.5-alone")
+    (seen, cut), *_ = zip(
+        in_whole.samples(root, crop_multiple=1), alone.samples(root, crop_multiple=1), strict=True
+    )
+    assert (seen.degraded.shape, seen.measured) == ((1, 3, 35, 50), 16)
+    assert torch.equal(cut.degraded, middle(seen.degraded, 16))
+    assert torch.equal(cut.target, seen.target[..., 9:25, 17:33])
+    (large, _) = photograph_benchmarks(root / "CBSD68", ["haze:0.5"], centre=36)
+    with pytest.raises(UsageError, match="at least 16 pixels in the middle"):
+        photograph_benchmarks(root / "CBSD68", ["haze:0.5"], centre=15)
+    with pytest.raises(DataError, match="to have 36 pixels a side"):
+        next(large.samples(root, crop_multiple=1))
+
+
+def test_what_cannot_be_degraded_is_refused(root: Path) -> None:
+    with pytest.raises(UsageError, match="clean photographs beside --degrade, got none"):
+        select(["lolv1"], recipes=["noise:0.5"])
+    with pytest.raises(DataError, match=r"holds low and high; leave --degrade out, or name .*high"):
+        select([str(root / "LOLv1-eval15")], recipes=["noise:0.5"])
+    with pytest.raises(UsageError, match="unknown degradation 'fog'"):
+        select([str(root / "CBSD68")], recipes=["fog:0.5"])
+    with pytest.raises(DataError, match="say with --degrade"):
+        select([str(root / "CBSD68")])
 
 
 def test_a_partial_copy_is_told(sets: Path) -> None:

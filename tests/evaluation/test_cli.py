@@ -98,7 +98,8 @@ def test_a_results_folder_holds_everything(root: Path, tmp_path: Path, capfd) ->
     assert (entry["n"], entry["tiles"], len(entry["images"])) == (2, {}, 2)
     assert entry["psnr"] == sum(image["psnr"] for image in entry["images"]) / 2
     assert set(entry["images"][0]) == {
-        *("name", "height", "width", "psnr", "ssim", "input_psnr", "input_ssim", "seconds")
+        *("name", "height", "width", "psnr", "ssim", "input_psnr", "input_ssim", "seconds"),
+        *("colour_shift", "input_colour_shift"),
     }
     with (out / "images.csv").open() as file:
         assert [row["name"] for row in csv.DictReader(file)] == ["0", "1"]
@@ -193,10 +194,11 @@ def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> N
     words = ("--model", "identity", "--benchmark", "cbsd68,clean", "--root", root)
     page = tmp_path / "results.md"
     assert call(*words, "--out", tmp_path / "new/a") == 0
-    beside = ("--beside", tmp_path / "new/a", "--markdown", page)
+    beside = ("--beside", tmp_path / "new/a", "--markdown", page, "--title", "How good")
     more = ("--protocol", "moce", "--out", tmp_path / "new/b", *beside)
     assert call(*words, *more) == 0
     text = page.read_text()
+    assert text.startswith("# How good\n")
     assert text.index("protocol `promptir`") < text.index("protocol `moce`")
     assert "--out results/moce-2 --beside results/promptir-1 --markdown" in text
     row = next(line for line in text.splitlines() if line.startswith("| cbsd68-sigma15"))
@@ -211,6 +213,11 @@ def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> N
     assert [line.split(",")[0] for line in lines[2:4]] == ["| **identity**", "| **identity**"]
     assert "| CEA-IR-S | 10 | 34.16 / 0.933 | 31.51 / 0.889 | 28.27 / 0.803 |" in lines
     assert "InstructIR-5D" not in aio3  # not a row of CEA-IR's own table
+    cells = [cell.strip() for cell in row.split("|")]
+    assert (cells[5], cells[6], cells[9]) == ("0.00", "0.00", cells[10]), (
+        "gain, least, shift of doing nothing"
+    )
+    assert float(cells[10]) > 0
     of_group = next(line for line in text.splitlines() if line.startswith("| mean of 3 cbsd68 | 18 |"))
     mean, low, high = (float(word.strip("[,]")) for word in of_group.split("|")[4].split())
     assert low < mean < high
@@ -223,6 +230,7 @@ def test_a_page_of_two_protocols_with_intervals(root: Path, tmp_path: Path) -> N
     [
         (("--save",), UsageError, "--save needs --out"),
         (("--markdown", "page.md"), UsageError, "--markdown needs --out"),
+        (("--title", "How good"), UsageError, "--title needs --markdown"),
         (("--beside", "x"), UsageError, "--beside needs --markdown"),
         (("--out", "/dev/null/out"), OutputError, "/dev/null"),
     ],
@@ -236,6 +244,35 @@ def test_a_public_set_needs_a_root_and_a_folder_does_not(root: Path) -> None:
     with pytest.raises(UsageError, match="Expected --root"):
         call("--model", "identity", "--benchmark", "lolv1")
     assert call("--model", "identity", "--benchmark", root / "LOLv1-eval15") == 0
+
+
+def test_photographs_of_ones_own_are_degraded_and_measured(
+    root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", "identity", "--benchmark", root / "CBSD68", "--degrade", "noise:0.5,haze:0.5")
+    assert call(*words, "--centre", "16", "--out", tmp_path / "out", "--colour-shift") == 0
+    lines = capfd.readouterr().out.splitlines()
+    (in_whole, alone) = (line.split() for line in lines if line.startswith("CBSD68-noise0.5"))
+    assert in_whole[1:5] == alone[1:5]
+    assert in_whole[4] == "+0.00"
+    assert any("output shift" in line for line in lines)
+    command = json.loads((tmp_path / "out/results.json").read_text())["command"]
+    assert "--degrade noise:0.5,haze:0.5 --centre 16 --root" in command
+    with pytest.raises(UsageError, match="--centre needs --degrade"):
+        call("--model", "identity", "--root", root, "--centre", "16")
+
+
+def test_the_like_of_cdd11_prints_mean_and_least(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    weights = root / "tiny.safetensors"
+    save_weights(create_model("tiny"), weights)
+    words = ("--root", root, "--limit", "1", "--csv", root / "images.csv")
+    assert call("--model", weights, "--benchmark", "cdd11-like", *words) == 0
+    printed = capfd.readouterr().out
+    with (root / "images.csv").open() as file:
+        gains = [float(row["psnr"]) - float(row["input_psnr"]) for row in csv.DictReader(file)]
+    (line,) = (line for line in printed.splitlines() if line.startswith("mean of 11 cdd11-like "))
+    assert line.split()[6:8] == [f"{sum(gains) / 11:+.2f}", f"{min(gains):+.2f}"]
+    assert ("worse than their inputs" in printed) == (min(gains) < 0)
 
 
 def test_lpips_without_its_package_is_refused_before_any_image(

@@ -9,7 +9,7 @@ import pytest
 
 from anyrestore.errors import UsageError
 from anyrestore.evaluation import COLLECTIONS, ImageScore, Score
-from anyrestore.evaluation.report import as_csv, as_table, collections_in
+from anyrestore.evaluation.report import as_csv, as_harm, as_published_table, as_table, collections_in
 from anyrestore.evaluation.results import as_dict, as_json
 from anyrestore.evaluation.scores import group_means
 
@@ -49,8 +49,9 @@ def test_a_group_with_an_exact_input_has_no_gain() -> None:
 def test_the_table_says_it_all() -> None:
     lines = [re.split(r"\s{2,}", line) for line in as_table(SCORES).splitlines()]
     assert lines[0] == ["protocol promptir"]
-    assert ["a-1", "1", "20.00", "30.00", "+10.00", "0.5000", "0.9000", "0.25"] in lines
-    assert ["mean of 2 a", "15.00", "21.50", "+6.50", "0.5000", "0.9000"] in lines
+    assert ["a-1", "1", "20.00", "30.00", "+10.00", "+10.00", "0.5000", "0.9000", "0.25"] in lines
+    assert ["a-2", "3", "10.00", "13.00", "+3.00", "+2.00", "0.5000", "0.9000", "0.25"] in lines
+    assert ["mean of 2 a", "15.00", "21.50", "+6.50", "+3.00", "0.5000", "0.9000"] in lines
     assert lines[5][:4] == ["clean", "1", "exact", "40.00"]
 
 
@@ -93,6 +94,32 @@ def test_lpips_has_its_columns_only_where_it_was_measured() -> None:
     assert next(csv.DictReader(io.StringIO(as_csv(measured))))["input_lpips"] == "0.5"
     for text in (as_table(SCORES), as_csv(SCORES), as_json(SCORES, model="m", weights_sha256=None)):
         assert "lpips" not in text.lower()
+
+
+def test_the_colour_shift_has_columns_where_it_is_asked_for() -> None:
+    shifted = dataclasses.replace(SCORES[0].images[0], colour_shift=1.5, input_colour_shift=12.25)
+    scores = [dataclasses.replace(SCORES[0], images=(shifted,)), *SCORES[1:]]
+    assert "shift" not in as_table(scores)
+    lines = [re.split(r"\s{2,}", line) for line in as_table(scores, colour=True).splitlines()]
+    assert lines[1][-3:] == ["input shift", "output shift", "s/image"]
+    assert lines[3][-4:] == ["0.9000", "12.25", "1.50", "0.25"]
+    assert lines[4][-2:] == ["0.9000", "0.25"], "of before it was measured"
+    assert next(csv.DictReader(io.StringIO(as_csv(scores))))["colour_shift"] == "1.5"
+    entries = as_dict(scores, model="m", weights_sha256=None)["entries"]
+    assert (entries[0]["colour_shift"], "colour_shift" in entries[1]) == (1.5, False)
+
+
+def test_what_makes_pictures_worse_is_named() -> None:
+    worse = score("b", "b", (20, 19.5), (20, 20))
+    assert as_harm([*SCORES, worse]) == "worse than their inputs: b (-0.25 dB)"
+    assert as_harm(SCORES) == ""
+
+
+def test_the_like_of_cdd11_is_no_part_of_its_published_table() -> None:
+    names = (*COLLECTIONS["cdd11"], *COLLECTIONS["cdd11-like"])
+    table = as_published_table("cdd11", [score(name, "x", (10, 20)) for name in names], model="m")
+    assert "triple" in table
+    assert "like" not in table
 
 
 def test_a_collection_has_its_mean_only_when_it_is_whole() -> None:

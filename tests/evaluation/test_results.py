@@ -37,6 +37,8 @@ def test_what_was_written_is_read_back_to_the_last_bit(tmp_path: Path) -> None:
         tile=64,
         lpips=2 / 3,
         input_lpips=0.0,
+        colour_shift=1 / 7,
+        input_colour_shift=0.0,
     )
     images = (first, dataclasses.replace(first, name="y", psnr=math.inf, tile=None))
     told = Score(

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from anyrestore.errors import DataError, ModelError
 from anyrestore.evaluation import BENCHMARKS, PROTOCOLS, evaluate, select
+from anyrestore.evaluation.benchmarks import middle, photograph_benchmarks
 from anyrestore.evaluation.runner import identity
-from anyrestore.metrics import psnr, ssim_uniform
+from anyrestore.metrics import colour_shift, psnr, ssim_uniform
 from anyrestore.zoo import create_model
 
 PROMPTIR = PROTOCOLS["promptir"]
@@ -136,6 +137,30 @@ def test_an_image_that_does_not_fit_stays_whole_where_strips_can_have_it(
     assert score.psnr == pytest.approx(expected.psnr, abs=1e-3)
     with pytest.raises(MemoryError):
         evaluate(model, [BENCHMARKS["lolv1"]], root, PROMPTIR, tile="off", progress=False)
+
+
+def test_only_the_middle_is_measured_where_that_was_asked_for(root: Path) -> None:
+    def spoil_the_border(image: Tensor) -> Tensor:
+        spoilt = 1 - image
+        middle(spoilt, 16).copy_(middle(image, 16))
+        return spoilt
+
+    benchmarks = photograph_benchmarks(root / "CBSD68", ["noise:0.5"], centre=16)
+    in_whole, alone = evaluate(spoil_the_border, benchmarks, root, PROMPTIR, progress=False)
+    for found in (in_whole, alone):
+        assert found.psnr == found.input_psnr
+        assert found.values("colour_shift").tolist() == found.values("input_colour_shift").tolist()
+    assert in_whole.values("input_psnr").tolist() == alone.values("input_psnr").tolist()
+    assert [(image.height, image.width) for image in in_whole.images] == [(32, 48)] * 6
+    assert [(image.height, image.width) for image in alone.images] == [(16, 16)] * 6
+
+
+def test_the_colour_shift_is_that_of_what_is_measured(root: Path) -> None:
+    (score,) = evaluate(lambda x: x * 4, [BENCHMARKS["lolv1"]], root, PROMPTIR, progress=False)
+    samples = list(BENCHMARKS["lolv1"].samples(root, crop_multiple=16))
+    expected = [colour_shift((4 * s.degraded).clamp(0, 1), s.target).item() for s in samples]
+    assert score.values("colour_shift").tolist() == pytest.approx(expected)
+    assert score.mean("input_colour_shift") > score.mean("colour_shift") > 5
 
 
 def test_lpips_is_measured_beside_the_rest(root: Path) -> None:

@@ -46,7 +46,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="NAME[,NAME]",
         help="only these entries or groups, and their mean; repeatable",
     )
-    parser.add_argument("--metric", default="psnr", metavar="NAME", help="psnr (default), ssim or lpips")
+    parser.add_argument(
+        "--metric", default="psnr", metavar="NAME", help="psnr (default), ssim, lpips or colour_shift"
+    )
     parser.add_argument(
         "--resamples", type=positive, default=10_000, metavar="N", help="of the bootstrap (default: 10000)"
     )

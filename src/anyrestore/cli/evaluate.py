@@ -30,7 +30,9 @@ EPILOG = """\
 ROOT holds the test sets, each in its own folder, as far as the benchmarks need them; `anyrestore data list`
 says how to get one, docs/protocols.md what each benchmark and each protocol is. `all` is what CBSD68,
 Rain100L and LOL v1 are enough for. aio3, aio5, cdd11, allweather and weatherbench are the papers' tables:
-their published rows are printed above ours. A folder with pictures in `input` and `target` is one too.
+their published rows are printed above ours. cdd11-like is CDD-11's eleven categories made from CBSD68,
+strengths each degradation from weak to strong. A folder with pictures in `input` and `target` is one too, and
+so is a folder of clean photographs with --degrade, which takes them whole.
 
 `--model identity` measures the degraded inputs themselves. With --out, a run that was stopped goes on where
 it was; results of another model, protocol or other images are never mixed in.
@@ -53,8 +55,22 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--benchmark",
         action="append",
         metavar="NAME[,NAME]",
-        help="all (default), aio3, aio5, cdd11, allweather, weatherbench, cbsd68, rain100l, lolv1, ..., "
-        "one line of a table, or a folder; repeatable",
+        help="all (default), cdd11-like, strengths, aio3, aio5, cdd11, allweather, weatherbench, cbsd68, "
+        "rain100l, lolv1, ..., one line of a table, or a folder; repeatable",
+    )
+    parser.add_argument(
+        "--degrade",
+        action="append",
+        default=[],
+        metavar="RECIPE[,RECIPE]",
+        help="what is done to the photographs of a folder, as `anyrestore degrade` has it; repeatable",
+    )
+    parser.add_argument(
+        "--centre",
+        type=positive,
+        metavar="N",
+        help="with --degrade: measure the N x N pixels in the middle only, once restored with the whole "
+        "picture, once alone",
     )
     parser.add_argument(
         "--root", type=Path, help="the folder that holds the test sets; folders of one's own need none"
@@ -77,6 +93,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="the text head that the model was trained with (default: the one that ships)",
     )
     parser.add_argument("--lpips", action="store_true", help="measure LPIPS too (the extra lpips)")
+    parser.add_argument(
+        "--colour-shift", action="store_true", help="print it too (it is measured and stored anyway)"
+    )
     parser.add_argument(
         "--limit", type=positive, metavar="N", help="only the first N images of each benchmark"
     )
@@ -104,6 +123,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="FILE",
         help="with --out: also write a page with intervals of the means",
     )
+    parser.add_argument("--title", metavar="WORDS", help="the heading of that page (default: Results)")
     parser.add_argument(
         "--beside",
         action="append",
@@ -129,7 +149,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"Expected a protocol among {', '.join(protocols.PROTOCOLS)}, got {args.protocol!r}."
         )
-    wanted = benchmarks.select(name for names in args.benchmark or ["all"] for name in names.split(","))
+    if args.centre is not None and not args.degrade:
+        raise UsageError("--centre needs --degrade: it measures parts of clean photographs of one's own.")
+    wanted = benchmarks.select(
+        _split(args.benchmark or ["all"]), recipes=_split(args.degrade), centre=args.centre
+    )
     _check_outputs(args)
     if args.root is None and any(benchmark.folder is None for benchmark in wanted):
         raise UsageError("Expected --root, the folder that holds the test sets, got none.")
@@ -142,7 +166,7 @@ def run(args: argparse.Namespace) -> int:
         about = _evaluate(args, wanted, root, protocols.PROTOCOLS[args.protocol], scores)
     except BaseException:
         if scores:  # not written as results, which would pass for whole ones
-            terminal.say(report.as_table(scores))
+            terminal.say(report.as_table(scores, colour=args.colour_shift))
         raise
     try:
         _write(args, scores, about, beside)
@@ -151,12 +175,18 @@ def run(args: argparse.Namespace) -> int:
     return terminal.OK
 
 
+def _split(given: Sequence[str]) -> list[str]:
+    return [name for names in given for name in names.split(",")]
+
+
 def _print(args: argparse.Namespace, scores: Sequence[Score]) -> None:
     from anyrestore.evaluation import report  # noqa: PLC0415
     from anyrestore.evaluation.scores import told  # noqa: PLC0415
 
     terminal.say(f"model {args.model}" + (f", at most {args.limit} images of each" if args.limit else ""))
-    terminal.say(report.as_table(scores))
+    terminal.say(report.as_table(scores, colour=args.colour_shift))
+    if harm := report.as_harm(scores):
+        terminal.say(terminal.escape(harm))
     for sentence, names in told(scores).items():
         terminal.say(terminal.escape(f'told "{sentence}": {", ".join(names)}'))
     for collection in report.collections_in(scores) if args.published else ():
@@ -246,7 +276,10 @@ def _write(
         _store(args.csv, as_csv)
     if args.markdown is not None and out is not None:
         every = [*beside, results.read_results(out)]
-        _store(args.markdown, markdown.as_markdown(every, target=str(args.markdown)))
+        _store(
+            args.markdown,
+            markdown.as_markdown(every, target=str(args.markdown), title=args.title or "Results"),
+        )
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -256,6 +289,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
     for option, needed in (("--save", args.save), ("--markdown", args.markdown)):
         if needed and args.out is None:
             raise UsageError(f"{option} needs --out, the folder in which results are kept.")
+    if args.title is not None and args.markdown is None:
+        raise UsageError("--title needs --markdown, the page whose heading it is.")
     if args.beside and args.markdown is None:
         raise UsageError("--beside needs --markdown, the page on which the results stand beside each other.")
     for path in (args.json, args.csv, args.markdown):
@@ -281,6 +316,8 @@ def _command(args: argparse.Namespace) -> str:
         "--benchmark",
         ",".join(args.benchmark or ["all"]),
     ]
+    words += ["--degrade", ",".join(args.degrade)] if args.degrade else []
+    words += ["--centre", str(args.centre)] if args.centre is not None else []
     words += ["--root", "ROOT", "--protocol", args.protocol]
     words += ["--lpips"] if args.lpips else []
     words += [] if args.instruction is None else ["--instruction", args.instruction]

@@ -12,13 +12,16 @@ Inputs of pairs are read. Others are made from clean pictures, always from the c
 - `clean`: the input is the target. A restorer must leave a good photograph alone.
 - `synthetic-*` and `mixture-*`: `anyrestore.degradations`, with a seed that depends on the recipe and
   the file's name only, rounded to 8 bits as a stored photograph would be. Every fourth image of CBSD68.
+- `strengths-*`: the same, or noise as above, of every 17th image. The seed depends on the kind and the file's
+  name, so that a stronger haze is the same haze, and lies over the same scene.
+- clean photographs of one's own (`photograph_benchmarks`): the same recipes, over whole pictures.
 
 Unusual: CDD-11 is measured whole. Its tables are the only ones whose images are not cropped first.
 """
 
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,7 +32,7 @@ from torch import Tensor
 from anyrestore.data.catalog import CATALOG
 from anyrestore.data.images import decode_picture
 from anyrestore.data.readers import Listing, Pair, find_split, read_set
-from anyrestore.degradations.compose import degrade
+from anyrestore.degradations.compose import degrade, parse_recipe
 from anyrestore.errors import DataError, UsageError
 from anyrestore.image import to_tensor
 
@@ -42,6 +45,8 @@ __all__ = [
     "centre_crop",
     "check_present",
     "folder_benchmark",
+    "middle",
+    "photograph_benchmarks",
     "select",
 ]
 
@@ -64,13 +69,22 @@ LOW = (
 HIGH = ("target", "gt", "hq", "high", "clean", "clear", "sharp", "reference", "norain")
 
 
+#: SSIM has windows of up to 11 pixels.
+_SMALLEST = 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One test picture: `degraded` goes in, `target` should come out, both (1, 3, h, w) in [0, 1]."""
+    """One test picture: `degraded` goes in, `target` should come out, both (1, 3, h, w) in [0, 1].
+
+    Attributes:
+        measured: The side in pixels of the square in the middle that is measured; None for all of it.
+    """
 
     name: str
     degraded: Tensor
     target: Tensor
+    measured: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +99,12 @@ class Benchmark:
         inputs: Where the degraded halves come from: "pairs", "noise", "clean" or "recipe".
         sigma: Standard deviation of the noise (0-255), for "noise".
         recipe: How the input is made from the clean image, for "recipe".
+        seed: What the recipe's randomness depends on, beside the image's name; None for the recipe itself.
+        every: Only the first of so many images of the set is taken, the first of the next so many, and so on.
         whole: Whether images are measured uncropped, whatever the protocol says.
         folder: A folder of one's own that stands in place of ROOT.
+        centre: The side in pixels of the square in the middle that is measured; None for all of it.
+        alone: Whether that square is all that the model gets to see.
         faults: What is wrong with the inputs, for models that have to be told
             (`anyrestore.text.sentences`); empty where nobody knows.
     """
@@ -98,8 +116,12 @@ class Benchmark:
     inputs: str = "pairs"
     sigma: float = 0.0
     recipe: str | None = None
+    seed: str | None = None
+    every: int = 1
     whole: bool = False
     folder: Path | None = None
+    centre: int | None = None
+    alone: bool = False
     faults: tuple[str, ...] = ()
 
     def pairs(self, root: Path) -> tuple[Pair, ...]:
@@ -115,7 +137,7 @@ class Benchmark:
                 f"Expected every picture of {self.name} in {listing.folder} to have a partner; "
                 f"missing: {some}."
             )
-        return listing.pairs[::4] if self.inputs == "recipe" else listing.pairs
+        return listing.pairs[:: self.every]
 
     def listing(self, root: Path) -> Listing:
         """The whole set as it lies there.
@@ -131,7 +153,7 @@ class Benchmark:
             return 0
         _, subset, part = find_split(self.source, self.split)
         count = part.each if subset else part.count
-        return -(-count // 4) if self.inputs == "recipe" else count
+        return -(-count // self.every)
 
     def samples(self, root: Path, *, crop_multiple: int, limit: int | None = None) -> Iterator[Sample]:
         """The first `limit` samples, or all, in sorted order.
@@ -153,7 +175,11 @@ class Benchmark:
             name = pair.name.removeprefix(f"{subset}/") if subset else pair.name
             target = _load(pair.target, 1 if self.whole else crop_multiple)
             degraded = self._degraded(pair, name, target, crop_multiple, generator)
-            yield Sample(name=name, degraded=degraded, target=target)
+            if self.centre is not None and min(target.shape[-2:]) < self.centre:
+                raise DataError(f"Expected {pair.target} to have {self.centre} pixels a side; it has fewer.")
+            if self.centre is not None and self.alone:
+                degraded, target = (middle(half, self.centre).contiguous() for half in (degraded, target))
+            yield Sample(name=name, degraded=degraded, target=target, measured=self.centre)
 
     def _degraded(
         self, pair: Pair, name: str, target: Tensor, crop_multiple: int, generator: np.random.RandomState
@@ -163,7 +189,7 @@ class Benchmark:
         if self.inputs == "noise":
             return _noisy(target, self.sigma, generator)
         if self.recipe is not None:
-            seed = zlib.crc32(f"{self.recipe} {name}".encode())
+            seed = zlib.crc32(f"{self.seed or self.recipe} {name}".encode())
             degraded = degrade(target, self.recipe, torch.Generator().manual_seed(seed))
             return degraded.clamp(0.0, 1.0).mul(255.0).round().div(255.0)
         if pair.degraded is None:
@@ -179,6 +205,12 @@ def centre_crop(image: Tensor, multiple: int) -> Tensor:
     h, w = image.shape[-2:]
     top, left = h % multiple // 2, w % multiple // 2
     return image[..., top : top + h // multiple * multiple, left : left + w // multiple * multiple]
+
+
+def middle(image: Tensor, side: int) -> Tensor:
+    """The square of `side` pixels in the middle of (..., h, w)."""
+    top, left = ((length - side) // 2 for length in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
 
 
 def _load(path: Path, crop_multiple: int) -> Tensor:
@@ -231,8 +263,47 @@ def _ours(group: str, recipe: str) -> Benchmark:
         source="cbsd68",
         inputs="recipe",
         recipe=recipe,
+        every=4,
         faults=kinds,
     )
+
+
+def _strengths() -> tuple[Benchmark, ...]:
+    noise = tuple(
+        Benchmark(
+            name=f"strengths-noise-{sigma}",
+            group="strengths-noise",
+            source="cbsd68",
+            inputs="noise",
+            sigma=sigma,
+            every=17,
+            faults=("noise",),
+        )
+        for sigma in (5, 15, 25, 35, 50, 75, 100)
+    )
+    others = tuple(
+        Benchmark(
+            name=f"strengths-{kind}-{strength}",
+            group=f"strengths-{kind}",
+            source="cbsd68",
+            inputs="recipe",
+            recipe=f"{kind}:{strength}",
+            seed=kind,
+            every=17,
+            faults=(kind,),
+        )
+        for kind in ("haze", "rain", "snow", "low_light", "jpeg")
+        for strength in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+    )
+    clean = Benchmark(
+        name="strengths-clean",
+        group="strengths-clean",
+        source="cbsd68",
+        inputs="clean",
+        every=17,
+        faults=("noise",),
+    )
+    return (clean, *noise, *others)
 
 
 def _cdd11(kinds: str) -> Benchmark:
@@ -253,12 +324,14 @@ BENCHMARKS: dict[str, Benchmark] = {
         _pairs("lolv1", "low_light"),
         # Nothing is wrong with these; of all requests, that for less noise should change the least.
         Benchmark(name="clean", group="clean", source="cbsd68", inputs="clean", faults=("noise",)),
-        # One degradation of each kind that the public sets above do not show.
+        # One degradation of each kind, ours also where a public set above shows it.
         _ours("synthetic", "haze:0.6"),
         _ours("synthetic", "snow:0.6"),
         _ours("synthetic", "motion_blur:0.5"),
         _ours("synthetic", "defocus_blur:0.5"),
         _ours("synthetic", "jpeg:0.6"),
+        _ours("synthetic", "low_light:0.6"),
+        _ours("synthetic", "rain:0.6"),
         # The two and three at a time of CDD-11, ...
         _ours("mixture", "low_light:0.5+haze:0.5"),
         _ours("mixture", "low_light:0.5+rain:0.6"),
@@ -272,6 +345,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         _ours("mixture", "gaussian_blur:0.4+noise:0.5"),
         _ours("mixture", "noise:0.5+jpeg:0.5"),
         _ours("mixture", "rain:0.6+noise:0.4+jpeg:0.4"),
+        # From hardly visible to beyond what a model was trained with.
+        *_strengths(),
         # The public sets that come from their own pages.
         _pairs("sots", "haze"),
         _pairs("gopro", "motion_blur"),
@@ -304,7 +379,15 @@ DEFAULT = tuple(
     if b.group in ("cbsd68", "rain100l", "lolv1", "clean", "synthetic", "mixture")
 )
 
-#: The tables of the papers, and the means that they print: names of benchmarks, in the tables' order.
+_OURS_SINGLE = tuple(f"synthetic-{kind}" for kind in ("low_light", "haze", "rain", "snow"))
+_OURS_DOUBLE = tuple(
+    f"mixture-{kinds}"
+    for kinds in ("low_light+haze", "low_light+rain", "low_light+snow", "haze+rain", "haze+snow")
+)
+_OURS_TRIPLE = ("mixture-low_light+haze+rain", "mixture-low_light+haze+snow")
+
+#: The tables of the papers, and the means that they print: names of benchmarks, in the tables' order. Then
+#: what stands in for CDD-11 where it cannot be had, category by category, and the strengths.
 COLLECTIONS: dict[str, tuple[str, ...]] = {
     "aio3": ("sots", "rain100l", "cbsd68-sigma15", "cbsd68-sigma25", "cbsd68-sigma50"),
     "aio5": ("sots", "rain100l", "cbsd68-sigma25", "gopro", "lolv1"),
@@ -315,19 +398,28 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "allweather": ("snow100k-s", "snow100k-l", "outdoor-rain", "raindrop"),
     "weatherbench": ("weatherbench-haze", "weatherbench-rain", "weatherbench-snow"),
     "amir": ("amir-mri", "amir-ct", "amir-pet"),
+    "cdd11-like-single": _OURS_SINGLE,
+    "cdd11-like-double": _OURS_DOUBLE,
+    "cdd11-like-triple": _OURS_TRIPLE,
+    "cdd11-like": (*_OURS_SINGLE, *_OURS_DOUBLE, *_OURS_TRIPLE),
+    "strengths": tuple(b.name for b in BENCHMARKS.values() if b.group.startswith("strengths-")),
 }
 
 
-def select(names: Iterable[str]) -> list[Benchmark]:
+def select(
+    names: Iterable[str], *, recipes: Sequence[str] = (), centre: int | None = None
+) -> list[Benchmark]:
     """The benchmarks that the names stand for, in table order.
 
     Args:
         names: `all`, a collection, a group or one benchmark each, or a folder with two folders of
             pictures in it, one of them called `input`, the other `target`, or what else is usual.
+        recipes: If there are some, a folder is one of clean photographs, which are degraded by each.
+        centre: As for `photograph_benchmarks`.
 
     Raises:
-        UsageError: A name is none of these.
-        DataError: A folder does not hold two such folders.
+        UsageError: A name is none of these, a recipe is none, or there are recipes and no folder for them.
+        DataError: A folder does not hold two such folders; or does, and there are recipes.
     """
     wanted: set[str] = set()
     own: dict[str, Benchmark] = {}
@@ -341,12 +433,12 @@ def select(names: Iterable[str]) -> list[Benchmark]:
             if name in (b.group, b.name) or (name == "all" and b.name in DEFAULT)
         ]
         if not found and Path(name).is_dir():
-            benchmark = folder_benchmark(Path(name))
-            if benchmark.name in BENCHMARKS or own.get(benchmark.name, benchmark) != benchmark:
-                raise UsageError(
-                    f"Expected folders of different names, got {benchmark.name} twice; rename one."
-                )
-            own[benchmark.name] = benchmark
+            for benchmark in _of_folder(Path(name), recipes, centre):
+                if benchmark.name in BENCHMARKS or own.get(benchmark.name, benchmark) != benchmark:
+                    raise UsageError(
+                        f"Expected folders of different names, got {benchmark.name} twice; rename one."
+                    )
+                own[benchmark.name] = benchmark
         elif not found:
             raise UsageError(
                 f"Expected a benchmark, got {name!r}; choose from all, {', '.join(groups)}, "
@@ -354,7 +446,15 @@ def select(names: Iterable[str]) -> list[Benchmark]:
                 "input and target."
             )
         wanted.update(found)
+    if recipes and not own:
+        raise UsageError("Expected --benchmark FOLDER with clean photographs beside --degrade, got none.")
     return [benchmark for benchmark in BENCHMARKS.values() if benchmark.name in wanted] + list(own.values())
+
+
+def _of_folder(folder: Path, recipes: Sequence[str], centre: int | None) -> tuple[Benchmark, ...]:
+    if recipes:
+        return photograph_benchmarks(folder, recipes, centre=centre)
+    return (folder_benchmark(folder),)
 
 
 def folder_benchmark(folder: Path) -> Benchmark:
@@ -363,16 +463,68 @@ def folder_benchmark(folder: Path) -> Benchmark:
     Raises:
         DataError: There are not exactly two folders with names that say which half they are.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    low = [name for name in names if name.lower() in LOW]
-    high = [name for name in names if name.lower() in HIGH]
+    names, low, high = _halves(folder)
     if len(low) != 1 or len(high) != 1:
         raise DataError(
             f"Expected one folder of degraded pictures ({', '.join(LOW)}) and one of clean ones "
-            f"({', '.join(HIGH)}) in {folder}, found {', '.join(names) or 'no folders'}; rename them."
+            f"({', '.join(HIGH)}) in {folder}, found {', '.join(names) or 'no folders'}; rename them, or "
+            "say with --degrade what is to be done to clean photographs."
         )
     name = folder.resolve().name
     return Benchmark(name=name, group=name, source=f"pairs:{low[0]}|{high[0]}", folder=folder)
+
+
+def photograph_benchmarks(
+    folder: Path, recipes: Sequence[str], *, centre: int | None = None
+) -> tuple[Benchmark, ...]:
+    """Benchmarks of a folder of clean photographs of one's own, one for each recipe.
+
+    Args:
+        folder: With pictures in it, or in folders below it.
+        recipes: What is done to the whole pictures, as `anyrestore.degradations` writes it.
+        centre: The side of the square in the middle that is measured, in pixels. Each recipe has two
+            benchmarks then, with the same pixels: `-in-whole` gives the model the whole picture,
+            `-alone` only the square.
+
+    Raises:
+        UsageError: A recipe is none, or the square is too small to be measured.
+        DataError: The folder holds the halves of pairs.
+    """
+    if centre is not None and centre < _SMALLEST:
+        raise UsageError(f"Expected at least {_SMALLEST} pixels in the middle to measure, got {centre}.")
+    _, low, high = _halves(folder)
+    if low and high:
+        raise DataError(
+            f"Expected {folder} to hold clean photographs, as --degrade is given, and it holds {low[0]} and "
+            f"{high[0]}; leave --degrade out, or name {folder / high[0]}."
+        )
+    name = folder.resolve().name
+    found: list[Benchmark] = []
+    for recipe in recipes:
+        steps = parse_recipe(recipe)
+        benchmark = Benchmark(
+            name=f"{name}-{'+'.join(f'{step.kind}{step.severity:g}' for step in steps)}",
+            group=name,
+            source="clean:.",
+            inputs="recipe",
+            recipe="+".join(f"{step.kind}:{step.severity:g}" for step in steps),
+            folder=folder,
+            faults=tuple(step.kind for step in steps),
+        )
+        found += [benchmark] if centre is None else _centres(benchmark, centre)
+    return tuple(found)
+
+
+def _centres(benchmark: Benchmark, side: int) -> list[Benchmark]:
+    in_whole = replace(benchmark, name=f"{benchmark.name}-in-whole", centre=side)
+    return [in_whole, replace(in_whole, name=f"{benchmark.name}-alone", alone=True)]
+
+
+def _halves(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Names of folders in a folder: all, those that say degraded, those that say clean."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    low = [name for name in names if name.lower() in LOW]
+    return names, low, [name for name in names if name.lower() in HIGH]
 
 
 def check_present(benchmarks: Sequence[Benchmark], root: Path) -> list[str]:

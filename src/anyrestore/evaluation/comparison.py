@@ -82,6 +82,7 @@ METRICS = {
         Metric(name="psnr", label="PSNR in dB", decimals=2),
         Metric(name="ssim", label="SSIM", decimals=4),
         Metric(name="lpips", label="LPIPS", decimals=4, higher_is_better=False),
+        Metric(name="colour_shift", label="colour shift", decimals=2, higher_is_better=False),
     )
 }
 
@@ -209,7 +210,7 @@ def compare(
     Args:
         a: One or more runs of the first model.
         b: One or more runs of the second.
-        metric: `psnr`, `ssim` or `lpips`.
+        metric: `psnr`, `ssim`, `lpips` or `colour_shift`.
         benchmarks: Names of entries or groups; all that both sides have, if empty. A mean over all that were
             chosen is then added.
         resamples: How often the images are drawn again.

@@ -5,39 +5,45 @@ one page in two tables, never in one.
 """
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 
 from anyrestore.evaluation.comparison import METRICS, Estimate, estimates, mean_lines
 from anyrestore.evaluation.published import columns, published, sources
+from anyrestore.evaluation.report import as_harm
 from anyrestore.evaluation.results import Results
-from anyrestore.evaluation.scores import Score, told
+from anyrestore.evaluation.scores import Score, least, told
 
 __all__ = ["as_markdown"]
 
 _SEED = 0
 #: The papers' tables whose columns stand for themselves, whichever of them were measured.
 _TABLES = ("aio3", "aio5")
+_SHIFTS = ("input_colour_shift", "colour_shift")
 
 
-def as_markdown(results: Sequence[Results], *, target: str) -> str:
+def as_markdown(results: Sequence[Results], *, target: str, title: str = "Results") -> str:
     """The page.
 
     Args:
         results: As they are to follow each other; all of images, none of means only.
         target: The name of the page's file, for the commands in its header.
+        title: The page's heading.
     """
     lines = [
-        "# Results",
+        f"# {title}",
         "",
         "Written by these commands, not by hand; `ROOT` is the folder of the test sets:",
         "",
         "```",
-        *_commands(results, target),
+        *_commands(results, target, title),
         "```",
         "",
         "Brackets hold the 95% percentile bootstrap interval of the mean over the images (10,000 resamples,",
         f"seed {_SEED}, as `anyrestore report` has it): how far the mean would move with other images of",
-        "the same kind. It says nothing about another training run.",
+        "the same kind. It says nothing about another training run. *Least* is the smallest gain among the",
+        "images of a line, or among the lines of a mean; *shift* the colour shift, CIEDE2000 between mean",
+        "colours (`docs/protocols.md`).",
     ]
     for result in results:
         lines += ["", *_section(result)]
@@ -46,15 +52,17 @@ def as_markdown(results: Sequence[Results], *, target: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands(results: Sequence[Results], target: str) -> list[str]:
+def _commands(results: Sequence[Results], target: str, title: str) -> list[str]:
     folders = [f"results/{result.protocol}-{i}" for i, result in enumerate(results, start=1)]
     lines = [f"{result.command} --out {folder}" for result, folder in zip(results, folders, strict=True)]
     beside = "".join(f" --beside {folder}" for folder in folders[:-1])
-    return [*lines[:-1], f"{lines[-1]}{beside} --markdown {target}"]
+    named = "" if title == "Results" else f" --title {shlex.quote(title)}"
+    return [*lines[:-1], f"{lines[-1]}{beside} --markdown {target}{named}"]
 
 
 def _section(result: Results) -> list[str]:
     extra = ["lpips"] if all("lpips" in entry.metrics for entry in result.entries) else []
+    shifts = all(key in entry.metrics for entry in result.entries for key in _SHIFTS)
     names = [entry.name for entry in result.entries]
     of_line = dict(mean_lines(result, names))
     found = {
@@ -62,8 +70,9 @@ def _section(result: Results) -> list[str]:
         for metric in ("psnr", "ssim", *extra)
     }
     head = [
-        *("benchmark", "images", "input PSNR", "PSNR", "gain", "input SSIM", "SSIM"),
+        *("benchmark", "images", "input PSNR", "PSNR", "gain", "least", "input SSIM", "SSIM"),
         *(METRICS[key].label for key in extra),
+        *(("input shift", "shift") if shifts else ()),
     ]
     lines = [
         f"## {result.model}, protocol `{result.protocol}`",
@@ -74,7 +83,7 @@ def _section(result: Results) -> list[str]:
     for name in found["psnr"]:
         members = of_line.get(name, [name])
         of = {metric: by_name[name] for metric, by_name in found.items()}
-        lines.append(_row([name, *_cells([result.entry(member) for member in members], of)]))
+        lines.append(_row([name, *_cells([result.entry(member) for member in members], of, shifts=shifts)]))
     about = [f"Weights `{result.weights_sha256}`." if result.weights_sha256 else ""]
     about.append(f"Only the first {result.limit} images of each." if result.limit else "")
     about += [
@@ -83,7 +92,8 @@ def _section(result: Results) -> list[str]:
     ]
     about.append("Versions: " + ", ".join(f"{name} {value}" for name, value in result.versions.items()) + ".")
     about.append("Machine: " + ", ".join(f"{name} {value}" for name, value in result.machine.items()) + ".")
-    return [*lines, "", *(line for line in about if line)]
+    harm = as_harm(result.entries)
+    return [*lines, *(["", f"{harm[0].upper()}{harm[1:]}."] if harm else []), "", *filter(None, about)]
 
 
 def _beside_published(table: str, results: Sequence[Results]) -> list[str]:
@@ -121,7 +131,7 @@ def _beside_published(table: str, results: Sequence[Results]) -> list[str]:
     return lines
 
 
-def _cells(entries: Sequence[Score], found: Mapping[str, Estimate]) -> list[str]:
+def _cells(entries: Sequence[Score], found: Mapping[str, Estimate], *, shifts: bool) -> list[str]:
     """One line: of one entry, or of the plain mean of several."""
 
     def mean(metric: str) -> float:
@@ -134,15 +144,18 @@ def _cells(entries: Sequence[Score], found: Mapping[str, Estimate]) -> list[str]
         return f"{how.show(value)} [{how.show(of.low)}, {how.show(of.high)}]"
 
     before, after = mean("input_psnr"), mean("psnr")
-    gain = METRICS["psnr"].show(after - before, sign=True) if math.isfinite(before) else ""
+    gains = [below.gain for below in (entries if len(entries) > 1 else entries[0].images)]
+    smallest = least(gains)
     return [
         str(sum(entry.n for entry in entries)),
         METRICS["psnr"].show(before),
         with_interval("psnr"),
-        gain,
+        METRICS["psnr"].show(after - before, sign=True) if math.isfinite(before) else "",
+        "" if smallest is None else METRICS["psnr"].show(smallest, sign=True),
         METRICS["ssim"].show(mean("input_ssim")),
         with_interval("ssim"),
         *(with_interval(key) for key in found if key == "lpips"),
+        *(METRICS["colour_shift"].show(mean(key)) for key in _SHIFTS if shifts),
     ]
 
 

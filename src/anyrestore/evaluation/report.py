@@ -1,7 +1,8 @@
 """Scores as a table for people and as CSV for plots. (As JSON: `anyrestore.evaluation.results`.)
 
 The PSNR of an exact copy is infinite, and "exact" in the table. LPIPS has its columns only where it was
-measured.
+measured, the colour shift where it was asked for. "least" is the smallest gain of what a line averages: of a
+benchmark's images, or of a mean's benchmarks.
 
 Tables of the papers (AIO-3, CDD-11 and so on) are printed with the published rows above ours. Those were
 measured by their own authors; no mean is ever taken over theirs and ours.
@@ -15,13 +16,13 @@ from collections.abc import Sequence
 
 from anyrestore.evaluation.benchmarks import COLLECTIONS
 from anyrestore.evaluation.published import columns, published, sources
-from anyrestore.evaluation.scores import ImageScore, Score, group_means, protocol_of
+from anyrestore.evaluation.scores import GroupMean, ImageScore, Score, group_means, harmed, protocol_of
 from anyrestore.tables import aligned
 
-__all__ = ["as_csv", "as_published_table", "as_table", "collections_in"]
+__all__ = ["as_csv", "as_harm", "as_published_table", "as_table", "collections_in"]
 
 Pair = tuple[float, float]  # PSNR in dB, SSIM
-_OPTIONAL = ("tile", "lpips", "input_lpips")
+_OPTIONAL = ("tile", "lpips", "input_lpips", "colour_shift", "input_colour_shift")
 
 
 def collections_in(scores: Sequence[Score]) -> list[str]:
@@ -43,7 +44,11 @@ def as_published_table(collection: str, scores: Sequence[Score], *, model: str) 
     """
     protocol = protocol_of(scores)
     names = columns(collection)
-    parts = {name: part for name, part in COLLECTIONS.items() if name.startswith(f"{collection}-")}
+    parts = {
+        name: part
+        for name, part in COLLECTIONS.items()
+        if name.startswith(f"{collection}-") and set(part) <= set(names)
+    }
     by_name = {score.name: (score.psnr, score.ssim) for score in scores}
     ours = [by_name[name] for name in names]
 
@@ -81,50 +86,63 @@ def _mean_pair(values: Sequence[Pair | None]) -> Pair | None:
     )
 
 
-def as_table(scores: Sequence[Score]) -> str:
+def as_table(scores: Sequence[Score], *, colour: bool = False) -> str:
     """A plain text table: one line for each benchmark, then the means of the groups.
+
+    Args:
+        scores: Of one protocol.
+        colour: Whether the colour shift has columns; blank where it was not measured.
 
     Raises:
         UsageError: The scores were measured under more than one protocol.
     """
     protocol = protocol_of(scores)
-    lpips = all(s.lpips is not None for s in scores)
-    further = ("input LPIPS", "output LPIPS") if lpips else ()
+    further = {"lpips": ("LPIPS", 4)} if all("lpips" in s.metrics for s in scores) else {}
+    if colour:
+        further["colour_shift"] = ("shift", 2)
     head = (
-        *("benchmark", "images", "input dB", "output dB", "gain dB", "input SSIM", "output SSIM"),
-        *further,
+        *("benchmark", "images", "input dB", "output dB", "gain dB", "least", "input SSIM", "output SSIM"),
+        *(f"{side} {title}" for title, _ in further.values() for side in ("input", "output")),
         "s/image",
     )
     rows = [
         (
             s.name,
             str(s.n),
-            _db(s.input_psnr),
-            _db(s.psnr),
-            "" if s.gain is None else f"{s.gain:+.2f}",
-            f"{s.input_ssim:.4f}",
-            f"{s.ssim:.4f}",
-            *((f"{s.input_lpips:.4f}", f"{s.lpips:.4f}") if lpips else ()),
+            *_psnr_cells(s),
+            *(
+                f"{s.mean(key):.{decimals}f}" if key in s.metrics else ""
+                for metric, (_, decimals) in further.items()
+                for key in (f"input_{metric}", metric)
+            ),
             f"{s.seconds / s.n:.2f}",
         )
         for s in scores
     ]
     means = [
-        (
-            f"mean of {m.lines} {m.group}",
-            "",
-            _db(m.input_psnr),
-            _db(m.psnr),
-            "" if m.gain is None else f"{m.gain:+.2f}",
-            f"{m.input_ssim:.4f}",
-            f"{m.ssim:.4f}",
-            *("" for _ in further),
-            "",
-        )
+        (f"mean of {m.lines} {m.group}", "", *_psnr_cells(m), *("" for _ in further for _ in range(2)), "")
         for m in group_means(scores)
     ]
     lines = aligned([head, None, *rows, *((None, *means) if means else ())])
     return "\n".join([f"protocol {protocol}", *lines])
+
+
+def _psnr_cells(of: Score | GroupMean) -> tuple[str, ...]:
+    """What a benchmark and a mean of several both have: PSNR, gains, SSIM."""
+    return (
+        _db(of.input_psnr),
+        _db(of.psnr),
+        "" if of.gain is None else f"{of.gain:+.2f}",
+        "" if of.least_gain is None else f"{of.least_gain:+.2f}",
+        f"{of.input_ssim:.4f}",
+        f"{of.ssim:.4f}",
+    )
+
+
+def as_harm(scores: Sequence[Score]) -> str:
+    """Which benchmarks' outputs are worse than their inputs, in one sentence; empty where none is."""
+    worse = [f"{score.name} ({score.gain:+.2f} dB)" for score in harmed(scores)]
+    return f"worse than their inputs: {', '.join(worse)}" if worse else ""
 
 
 def as_csv(scores: Sequence[Score]) -> str:

@@ -3,8 +3,8 @@
 Reading is strict about what a comparison stands on: format, protocol, data hash, image names, finite values,
 and means that agree with the images. Further keys are ignored. What was written is read back to the last bit.
 
-JSON has no infinity: the PSNR of an exact copy is `null` in the file and `math.inf` here. LPIPS and what a
-model was told have their keys only where there are some.
+JSON has no infinity: the PSNR of an exact copy is `null` in the file and `math.inf` here. LPIPS, colour shift
+and what a model was told have their keys only where there are some.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ RESULTS = "results.json"
 
 _DECIBELS = ("psnr", "input_psnr")
 _NEEDED = ("psnr", "ssim", "input_psnr", "input_ssim", "seconds")
-_OPTIONAL = ("lpips", "input_lpips")
+_OPTIONAL = ("lpips", "input_lpips", "colour_shift", "input_colour_shift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ def image_as_dict(image: ImageScore) -> dict[str, Any]:
 
 def _entry_as_dict(s: Score) -> dict[str, Any]:
     told = {} if s.instruction is None else {"instruction": s.instruction}
-    measured = {"lpips": s.lpips, "input_lpips": s.input_lpips} if s.lpips is not None else {}
+    measured = {key: s.mean(key) for key in _OPTIONAL if key in s.metrics}
     images = [image_as_dict(image) for image in s.images]
     return {
         "name": s.name,
@@ -212,8 +212,7 @@ def image_from_dict(given: Mapping[str, Any]) -> ImageScore:
         input_psnr=values["input_psnr"],
         input_ssim=values["input_ssim"],
         seconds=values["seconds"],
-        lpips=values.get("lpips"),
-        input_lpips=values.get("input_lpips"),
+        **{key: values.get(key) for key in _OPTIONAL},
     )
 
 

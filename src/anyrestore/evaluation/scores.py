@@ -14,9 +14,22 @@ import numpy.typing as npt
 from anyrestore.errors import DataError, UsageError
 from anyrestore.evaluation.benchmarks import COLLECTIONS
 
-__all__ = ["MEASURED", "GroupMean", "ImageScore", "Score", "group_means", "protocol_of", "told"]
+__all__ = [
+    "MEASURED",
+    "GroupMean",
+    "ImageScore",
+    "Score",
+    "group_means",
+    "harmed",
+    "least",
+    "protocol_of",
+    "told",
+]
 
-MEASURED = ("psnr", "ssim", "input_psnr", "input_ssim", "seconds", "lpips", "input_lpips")
+MEASURED = (
+    *("psnr", "ssim", "input_psnr", "input_ssim", "seconds"),
+    *("lpips", "input_lpips", "colour_shift", "input_colour_shift"),
+)
 """The numbers of an image."""
 
 
@@ -29,6 +42,9 @@ class ImageScore:
         tile: Side of the tiles in pixels; None where the image went through whole.
         lpips: LPIPS of the output; None where it was not asked for.
         input_lpips: LPIPS of the input.
+        colour_shift: CIEDE2000 between the mean colours of output and target; None in results of before it
+            was measured.
+        input_colour_shift: The same of the input.
     """
 
     name: str
@@ -42,6 +58,8 @@ class ImageScore:
     tile: int | None = None
     lpips: float | None = None
     input_lpips: float | None = None
+    colour_shift: float | None = None
+    input_colour_shift: float | None = None
 
     @property
     def gain(self) -> float | None:
@@ -142,6 +160,11 @@ class Score:
         return self.psnr - self.input_psnr if math.isfinite(self.input_psnr) else None
 
     @property
+    def least_gain(self) -> float | None:
+        """The gain of the image that gains least, in dB; None where an image's input is exact."""
+        return least([image.gain for image in self.images])
+
+    @property
     def seconds(self) -> float:
         """Time in the model, over all images."""
         return math.fsum(image.seconds for image in self.images)
@@ -156,6 +179,7 @@ class GroupMean:
         lines: How many.
         entries: Their names.
         gain: None where a line's input is exact.
+        least_gain: That of the line that gains least.
     """
 
     group: str
@@ -166,6 +190,13 @@ class GroupMean:
     input_psnr: float
     input_ssim: float
     gain: float | None
+    least_gain: float | None
+
+
+def least(gains: Sequence[float | None]) -> float | None:
+    """The smallest gain; None where one of them is."""
+    known = [gain for gain in gains if gain is not None]
+    return min(known) if len(known) == len(gains) else None
 
 
 def protocol_of(scores: Sequence[Score]) -> str:
@@ -190,6 +221,11 @@ def told(scores: Sequence[Score]) -> dict[str, list[str]]:
         if score.instruction is not None:
             found.setdefault(score.instruction, []).append(score.name)
     return found
+
+
+def harmed(scores: Sequence[Score]) -> list[Score]:
+    """Those whose outputs are worse than their inputs, by the mean PSNR."""
+    return [score for score in scores if score.gain is not None and score.gain < 0]
 
 
 def group_means(scores: Sequence[Score]) -> list[GroupMean]:
@@ -217,4 +253,5 @@ def _group_mean(group: str, lines: Sequence[Score]) -> GroupMean:
         input_psnr=math.fsum(s.input_psnr for s in lines) / len(lines),
         input_ssim=math.fsum(s.input_ssim for s in lines) / len(lines),
         gain=math.fsum(known) / len(known) if len(known) == len(gains) else None,
+        least_gain=least(gains),
     )

@@ -7,6 +7,7 @@ There is no function called `ssim` on purpose: three different measures stand un
 in papers on restoration, and they differ in the third digit (see `anyrestore.metrics.ssim`).
 """
 
+from anyrestore.metrics.colour import colour_shift
 from anyrestore.metrics.lpips import Lpips, load_lpips
 from anyrestore.metrics.luma import grey, luma
 from anyrestore.metrics.ms_ssim import ms_ssim
@@ -15,6 +16,7 @@ from anyrestore.metrics.ssim import ssim_gaussian, ssim_uniform, ssim_wang
 
 __all__ = [
     "Lpips",
+    "colour_shift",
     "grey",
     "load_lpips",
     "luma",
