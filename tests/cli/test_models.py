@@ -1,6 +1,7 @@
 """`anyrestore models`: the catalogue for people and for programs."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,3 +86,17 @@ def test_a_model_that_is_not_there_is_a_sentence(command: Any) -> None:
     done = command("models", "nonsense")
     assert (done.code, done.out) == (2, "")
     assert "expected a model among cea-t" in done.err
+
+
+def test_a_weights_file_says_what_it_is(command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    zoo.save_weights(zoo.create_model("tiny"), path, notes="of a test", crops={64: 24_800, 128: 7_600})
+    done = command("models", path)
+    assert (done.code, done.err) == (0, "")
+    assert "weights of cea" in done.out
+    assert "crops seen      32,400 (24,800 of 64 px, 7,600 of 128 px)" in done.out
+    assert "of a test" in done.out
+    assert json.loads(command("models", path, "--json").out)["crops"] == {"64": 24_800, "128": 7_600}
+    missing = command("models", tmp_path / "none.safetensors")
+    assert (missing.code, missing.out) == (2, "")
+    assert "they cannot be read: No such file" in missing.err

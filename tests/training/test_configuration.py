@@ -146,7 +146,15 @@ def through_json(run: Run) -> Run:
 
 
 def test_the_table_has_every_field() -> None:
-    assert set(leaves(Run)) == set(VALUES)
+    # A decay alone is refused, as the schedule is a cosine: below.
+    assert set(leaves(Run)) == set(VALUES) | {"schedule.decay"}
+
+
+def test_a_decay_can_be_set_beside_a_constant_rate() -> None:
+    changed = change(RUN, ["schedule.name=constant", "schedule.decay=0.25"])
+    assert through_json(changed).schedule.decay == 0.25
+    with pytest.raises(UsageError, match=r"schedule\.decay: expected 0"):
+        change(RUN, ["schedule.decay=0.25"])
 
 
 @pytest.mark.parametrize("path", VALUES)

@@ -131,6 +131,13 @@ def test_a_checkpoint_without_any_of_its_facts_is_refused(
         make_trainer(miniature, folder)
 
 
+def test_a_checkpoint_of_before_crops_were_counted_is_gone_on_with(
+    finished: Path, miniature: Run, make_trainer: Make, tmp_path: Path
+) -> None:
+    folder = rewritten(finished, tmp_path, lambda tensors, facts: facts.pop("crops_before"))
+    assert make_trainer(miniature, folder).crops_before == {}
+
+
 def rewritten(finished: Path, folder: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Path:
     """A copy of a run whose last checkpoint was changed, and hashed again."""
     shutil.copytree(finished, folder, dirs_exist_ok=True)
@@ -325,10 +332,10 @@ def test_the_test_above_misses_no_field(miniature: Run) -> None:
     fields = {f.name for f in dataclasses.fields(Run)} - nested
     for name in nested | {"loss"}:
         fields |= {f"{name}.{f.name}" for f in dataclasses.fields(getattr(miniature, name))}
-    # A name is a name; scenes held out are the data's to test; instructions have a file of their own; the
-    # others are tested below.
+    # A name is a name; scenes held out are the data's to test; instructions have a file of their own; decay
+    # is in test_pieces.py; the others are tested below.
     elsewhere = {"name", "validation.held_out", "instructions", "epochs", "patience"}
-    elsewhere |= {"loss.charbonnier_eps", "loss.auxiliary"}
+    elsewhere |= {"loss.charbonnier_eps", "loss.auxiliary", "schedule.decay"}
     assert set(CHANGES) | elsewhere == fields
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from anyrestore.errors import UsageError
 from anyrestore.training.run import Schedule
 from anyrestore.training.schedule import factor
 
@@ -74,6 +75,17 @@ def test_constant_and_the_shortest_warm_ups() -> None:
     assert factor(one, 1, epochs=10) == 1.0
     assert factor(Schedule(), 10, epochs=10) == 0.0
     assert factor(Schedule(warmup=3), 5, epochs=2) == 0.0  # a run that ended before its warm-up
+
+
+def test_a_constant_rate_falls_in_a_line_over_its_last_share() -> None:
+    schedule = Schedule(name="constant", warmup=1, decay=0.4, floor=0.1)
+    factors = [factor(schedule, epoch, epochs=10) for epoch in (0, 0.5, 1, 5, 6, 8, 9, 10, 12)]
+    assert factors == pytest.approx([0, 0.5, 1, 1, 1, 0.55, 0.325, 0.1, 0.1])
+
+
+def test_only_a_constant_rate_has_a_decay() -> None:
+    with pytest.raises(UsageError, match="decay: expected 0, as a cosine falls all the time"):
+        Schedule(decay=0.2)
 
 
 def test_an_epoch_begins_where_rounding_says_it_nearly_does() -> None:

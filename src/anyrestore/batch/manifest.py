@@ -37,7 +37,7 @@ from anyrestore.batch.running import Result
 from anyrestore.errors import UsageError
 from anyrestore.provenance import versions
 from anyrestore.storage import lock, shown, storing_failed, sweep
-from anyrestore.zoo import is_file
+from anyrestore.zoo import deciding_file, is_file
 from anyrestore.zoo.catalog import CATALOG
 
 FILE = ".anyrestore.jsonl"
@@ -281,7 +281,7 @@ def describe_settings(model: str | Path, options: Mapping[str, object]) -> dict[
     """
     entry = CATALOG.get(str(model))
     by_file = entry is None and (is_file(model) or backends.is_graph(model))
-    weights = _sha256(Path(model)) if by_file else getattr(entry, "sha256", None)
+    weights = _sha256(deciding_file(Path(model))) if by_file else getattr(entry, "sha256", None)
     described = {key: _sha256(value) if isinstance(value, Path) else value for key, value in options.items()}
     return {"version": versions()["anyrestore"], "model": Path(model).name, "weights": weights, **described}
 

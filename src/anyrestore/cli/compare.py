@@ -22,6 +22,7 @@ several of them stands for all of them, as training runs with different seeds.
   anyrestore compare A B                          one run each
   anyrestore compare --a A1 A2 A3 --b B1 B2 B3    several runs each, paired on the images' means over runs
   anyrestore compare --summary A1 A2 A3           mean and standard deviation over the runs of one model
+  anyrestore compare --slope A B C                one model after more and more crops: dB per doubling
 
 docs/comparing.md defines every number.
 """
@@ -41,6 +42,16 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--b", nargs="+", type=Path, metavar="RESULTS", help="the runs of B")
     parser.add_argument("--summary", action="store_true", help="sum up the runs of one model instead")
     parser.add_argument(
+        "--slope", action="store_true", help="score against the crops that the weights have seen, instead"
+    )
+    parser.add_argument(
+        "--crops",
+        type=_crops,
+        default=(),
+        metavar="N,N",
+        help="with --slope: crops seen, in the order of the results (default: as the results say)",
+    )
+    parser.add_argument(
         "--benchmark",
         action="append",
         metavar="NAME[,NAME]",
@@ -59,7 +70,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print the table, write the file that was asked for."""
-    from anyrestore.evaluation import comparison  # noqa: PLC0415
+    from anyrestore.evaluation import comparison, slope  # noqa: PLC0415
     from anyrestore.evaluation.results import find_results  # noqa: PLC0415
     from anyrestore.storage import check_target, store_bytes  # noqa: PLC0415
 
@@ -74,25 +85,31 @@ def run(args: argparse.Namespace) -> int:
         "seed": args.seed,
     }
     read: list[list[Results]] = [[run for path in side for run in find_results(path)] for side in sides]
-    if len(read) == 1:
+    if args.slope:
+        steep = slope.slopes(read[0], crops=args.crops, **how)
+        text, stored = slope.table(steep), slope.as_dict(steep)
+    elif len(read) == 1:
         found = comparison.summarise(read[0], **how)
-        text = comparison.summary_table(found)
+        text, stored = comparison.summary_table(found), comparison.as_dict(found)
     else:
         found = comparison.compare(read[0], read[1], **how)
-        text = comparison.comparison_table(found)
+        text, stored = comparison.comparison_table(found), comparison.as_dict(found)
     for line in text.splitlines():
         terminal.say(terminal.escape(line))
     if args.json is not None:
-        content = json.dumps(comparison.as_dict(found), indent=2, allow_nan=False) + "\n"
+        content = json.dumps(stored, indent=2, allow_nan=False) + "\n"
         store_bytes(content.encode(), args.json, overwrite=True)
     return terminal.OK
 
 
 def _sides(args: argparse.Namespace) -> list[list[Path]]:
-    """The runs of A and of B, or of the one model that is to be summed up."""
-    if args.summary:
-        if not args.results or args.a or args.b:
-            raise UsageError("Expected the runs of one model after --summary; give --a and --b without it.")
+    """The runs of A and of B, or of the one model that is to be summed up, or followed."""
+    if args.crops and not args.slope:
+        raise UsageError("--crops needs --slope, which is drawn against them.")
+    if args.summary or args.slope:
+        if not args.results or args.a or args.b or (args.summary and args.slope):
+            word = "--slope" if args.slope else "--summary"
+            raise UsageError(f"Expected the runs of one model after {word}, and nothing else; see --help.")
         return [args.results]
     if args.a and args.b and not args.results:
         return [args.a, args.b]
@@ -100,8 +117,15 @@ def _sides(args: argparse.Namespace) -> list[list[Path]]:
         return [[path] for path in args.results]
     raise UsageError(
         "Expected two results, A and B, or --a RESULTS... and --b RESULTS...; "
-        "to sum up the runs of one model give --summary RESULTS..."
+        "to sum up the runs of one model give --summary RESULTS..., to follow one --slope RESULTS..."
     )
+
+
+def _crops(text: str) -> tuple[int, ...]:
+    numbers = text.replace("_", "").split(",")
+    if not all(number.isdecimal() and int(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"expected whole numbers above 0 like 189144,222744, got {text!r}")
+    return tuple(map(int, numbers))
 
 
 def _seed(text: str) -> int:

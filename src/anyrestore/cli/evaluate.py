@@ -206,6 +206,7 @@ def _evaluate(
     from anyrestore.evaluation import journal, runner, sheets  # noqa: PLC0415
     from anyrestore.evaluation.instruction import instructor_for  # noqa: PLC0415
     from anyrestore.metrics import load_lpips  # noqa: PLC0415
+    from anyrestore.zoo import crops_seen  # noqa: PLC0415
 
     device = _device(args.device)
     lpips = load_lpips() if args.lpips else None
@@ -253,6 +254,7 @@ def _evaluate(
     return {
         "model": args.model,
         "weights_sha256": sha256,
+        "crops": None if nothing else crops_seen(args.model),
         "limit": args.limit,
         "command": _command(args),
         "device": args.device,
@@ -339,11 +341,11 @@ def _device(name: str) -> torch.device:
 
 def _weights_sha256(name: str) -> str | None:
     """Of the weights' file: the catalogue's, which was checked on loading, or computed."""
-    from anyrestore.zoo import CATALOG  # noqa: PLC0415
+    from anyrestore.zoo import CATALOG, deciding_file  # noqa: PLC0415
 
     if name in CATALOG:
         return CATALOG[name].sha256
-    return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    return hashlib.sha256(deciding_file(Path(name)).read_bytes()).hexdigest()
 
 
 def _store(path: Path, text: str) -> None:

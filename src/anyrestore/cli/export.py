@@ -89,7 +89,7 @@ def _load(what: str | Path | None) -> tuple[nn.Module, Card]:
         raise UsageError(f"{name} is an exported file already; give the weights")
     if zoo.is_file(name):
         network, digest = zoo.load_file(Path(name))
-        known = {"name": Path(name).stem, "weights_sha256": digest}
+        known = {"name": zoo.called(name), "weights_sha256": digest}
     else:
         network = zoo.load_model(name)
         entry = zoo.CATALOG[str(name)]

@@ -1,4 +1,7 @@
-"""`anyrestore models`: the models that there are, what they cost and score; with a NAME, one in full."""
+"""`anyrestore models`: the models that there are, what they cost and score; with a NAME, one in full.
+
+With a file of anyrestore's weights, or a folder of shards: what it says of itself.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import argparse
 import dataclasses
 import json
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyrestore.cli import terminal
 from anyrestore.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from anyrestore.cli.options import Subparsers
     from anyrestore.zoo.catalog import Entry, Paper
@@ -35,15 +39,19 @@ _HEADS = (
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """Declare the verb's options."""
     parser = subparsers.add_parser("models", help="list the models", description=__doc__)
-    parser.add_argument("name", metavar="NAME", nargs="?", help="show this model in full")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show this model, or weights file, in full")
     parser.add_argument("--json", action="store_true", help="print objects for programs")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the catalogue, or one model of it."""
+    from anyrestore.zoo import crops_seen, is_file  # noqa: PLC0415
     from anyrestore.zoo.catalog import ARCHITECTURES, CATALOG  # noqa: PLC0415
 
+    if args.name is not None and is_file(args.name):
+        _show_file(args.name, as_json=args.json)
+        return terminal.OK
     if args.name is not None and args.name not in CATALOG:
         raise ModelError(
             f"expected a model among {', '.join(CATALOG)}, came {args.name!r}", code="unknown_model"
@@ -55,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             terminal.say(json.dumps(_facts(entry, papers) | {"config": config}, indent=2))
         else:
-            for line in _page(entry, papers[entry.architecture], config):
+            for line in _page(entry, papers[entry.architecture], config, crops_seen(entry.name)):
                 terminal.say(line)
     elif args.json:
         terminal.say(json.dumps([_facts(entry, papers) for entry in CATALOG.values()], indent=2))
@@ -104,7 +112,34 @@ def _row(entry: Entry) -> str:
     )
 
 
-def _page(entry: Entry, paper: Paper, config: dict[str, Any]) -> Iterator[str]:
+def _show_file(name: str, *, as_json: bool) -> None:
+    from anyrestore.zoo import crops_seen, describe_weights  # noqa: PLC0415
+
+    about = describe_weights(Path(name))
+    if as_json:
+        terminal.say(json.dumps(about, indent=2))
+        return
+    lines = [f"{name}: weights of {about['architecture']}", "", *_crop_lines(crops_seen(name))]
+    lines += [f"  {key:<14}  {about[key]}" for key in ("version", "notes") if about.get(key)]
+    lines += ["", "  configuration", *_settings(about["config"])]
+    for line in lines:
+        terminal.say(terminal.escape(line))
+
+
+def _crop_lines(crops: Mapping[int, int] | None) -> list[str]:
+    if not crops:
+        return []
+    by_side = ", ".join(f"{count:,} of {side} px" for side, count in sorted(crops.items()))
+    return [f"  crops seen      {sum(crops.values()):,} ({by_side})"]
+
+
+def _settings(config: Mapping[str, Any]) -> list[str]:
+    return [f"    {key:<24}  {value}" for key, value in config.items()]
+
+
+def _page(
+    entry: Entry, paper: Paper, config: dict[str, Any], crops: Mapping[int, int] | None
+) -> Iterator[str]:
     """Everything that is known of one model."""
     yield f"{entry.name}: {paper.name} ({_source(paper)})"
     yield from textwrap.wrap(paper.title, WIDTH)
@@ -124,10 +159,10 @@ def _page(entry: Entry, paper: Paper, config: dict[str, Any]) -> Iterator[str]:
         yield f"    licence       {entry.license}"
         yield from textwrap.wrap(f"    trained on    {entry.trained_on}", WIDTH, subsequent_indent=" " * 18)
         yield f"    SHA-256       {entry.sha256}"
+        yield from _crop_lines(crops)
     yield ""
     yield "  configuration"
-    for key, value in config.items():
-        yield f"    {key:<24}  {value}"
+    yield from _settings(config)
     if entry.scores:
         yield ""
         yield "  PSNR in dB, protocol promptir"

@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,22 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache-gb", type=_amount, default=4.0, metavar="G", help="memory for decoded pictures (default: 4)"
     )
-    parser.add_argument("--minutes", type=_amount, default=math.inf, metavar="M", help="stop after so long")
+    parser.add_argument(
+        "--minutes",
+        type=_amount,
+        default=math.inf,
+        metavar="M",
+        help="end within so long, with a checkpoint; the same command goes on",
+    )
+    parser.add_argument(
+        "--export",
+        type=_folder,
+        metavar="DIR",
+        help="at the end also write the weights, in float16 shards, and scores and speeds to this folder",
+    )
+    parser.add_argument(
+        "--shard-mib", type=_size, default=15.0, metavar="S", help="size of a shard at most (default: 15)"
+    )
     parser.add_argument(
         "--save-minutes",
         type=_amount,
@@ -76,8 +92,9 @@ def run(args: argparse.Namespace) -> int:
             say(line)
         return 0
     first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun started
+    begun = time.monotonic()
     try:
-        return _train(args, first=first)
+        return _train(args, first=first, begun=begun)
     except (AnyRestoreError, OSError, MemoryError, RuntimeError) as error:
         if _memory_ran_out(error):  # perhaps of this process alone, so whichever it is says it
             raise AnyRestoreError(
@@ -96,17 +113,27 @@ def run(args: argparse.Namespace) -> int:
         return exit_code(error)  # the first process says why
 
 
-def _train(args: argparse.Namespace, *, first: bool) -> int:
+def _train(args: argparse.Namespace, *, first: bool, begun: float) -> int:
     chosen = _chosen(args)
     if args.show:
         if first:
             say(json.dumps(chosen.to_json(), indent=1))
         return 0
     trainer = _trainer(chosen, args, first=first)
-    ended_by = trainer.train(seconds=args.minutes * 60)
+    ended_by = trainer.train(seconds=args.minutes * 60 - (time.monotonic() - begun))
     if first:
         say(f"{args.out / 'weights.safetensors'}  after {trainer.step} of {trainer.plan.steps} steps")
+        if args.export is not None:
+            _export(args)
     return 0 if ended_by is None else 128 + ended_by
+
+
+def _export(args: argparse.Namespace) -> None:
+    from anyrestore.training.export import export_run  # noqa: PLC0415
+
+    written = export_run(args.out, args.export, most=int(args.shard_mib * 2**20))
+    largest = max(path.stat().st_size for path in written)
+    say(f"{args.export}  {len(written)} files, the largest of {largest:,} bytes")
 
 
 def _memory_ran_out(error: BaseException) -> bool:
@@ -174,7 +201,9 @@ def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
             raise UsageError("training needs more packages: pip install 'anyrestore[train]'") from error
         raise
     cache_bytes = capacity_of(args.cache_gb)
-    _make_folder(args.out)
+    _make_folder(args.out, "--out")
+    if args.export is not None:
+        _make_folder(args.export, "--export")
     options = Options(
         device=args.device,
         workers=args.workers,
@@ -190,8 +219,8 @@ def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
     return Trainer(chosen, args.data, args.out, options)
 
 
-def _make_folder(out: Path) -> None:
-    """Make the run's folder and see that files can be stored in it, before any long work.
+def _make_folder(out: Path, option: str) -> None:
+    """Make a folder and see that files can be stored in it, before any long work.
 
     Raises:
         OutputError: they cannot.
@@ -201,14 +230,14 @@ def _make_folder(out: Path) -> None:
     try:
         if out.exists() and not out.is_dir():
             raise OutputError(
-                f"expected a folder for --out, but {shown(out)} is a file; give another name",
+                f"expected a folder for {option}, but {shown(out)} is a file; give another name",
                 code="output_unwritable",
             )
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"expected a folder for --out, but {shown(out)} cannot be made: {error.strerror or error}; give "
-            "another",
+            f"expected a folder for {option}, but {shown(out)} cannot be made: {error.strerror or error}; "
+            "give another",
             code="output_unwritable",
         ) from error
     check_storable(out / "run.json", overwrite=True)
@@ -263,6 +292,14 @@ def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("expected a folder, got ''")
     return Path(text)
+
+
+def _size(text: str) -> float:
+    """A finite number above 0."""
+    value = _amount(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def _amount(text: str) -> float:

@@ -41,15 +41,27 @@ __all__ = [
     "Metric",
     "Summary",
     "SummaryLine",
+    "Values",
     "as_dict",
+    "common",
     "common_entries",
     "compare",
     "comparison_table",
     "estimates",
+    "generator_of",
+    "label_of",
+    "left_out_note",
+    "limit_text",
     "mean_lines",
+    "metric_of",
+    "plain",
     "probability_text",
+    "ruled",
+    "run_means",
+    "strata_of",
     "summarise",
     "summary_table",
+    "values_of",
 ]
 
 FEWEST_IMAGES = 10
@@ -181,7 +193,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class _Values:
+class Values:
     """One entry: (runs, images) values of each side, of the images that are finite everywhere."""
 
     name: str
@@ -192,6 +204,7 @@ class _Values:
 
     @property
     def n(self) -> int:
+        """Images."""
         return self.sides[0].shape[1]
 
 
@@ -223,10 +236,10 @@ def compare(
             is not known.
         DataError: The metric was not measured.
     """
-    how = _metric(metric)
-    names, notes = _common([*a, *b], benchmarks)
-    found = {name: _values(name, (a, b), metric) for name in names}
-    notes += [note for values in found.values() if (note := _left_out_note(values, ("A", "B")))]
+    how = metric_of(metric)
+    names, notes = common([*a, *b], benchmarks)
+    found = {name: values_of(name, (a, b), metric) for name in names}
+    notes += [note for values in found.values() if (note := left_out_note(values, ("A", "B")))]
 
     def line(name: str, members: Sequence[str]) -> Line:
         chosen = [found[member] for member in members]
@@ -234,20 +247,20 @@ def compare(
         paired: Paired | None = None
         if complete:
             paired = stratified_paired(
-                _strata([(values.images, values.sides[0].mean(axis=0)) for values in chosen]),
-                _strata([(values.images, values.sides[1].mean(axis=0)) for values in chosen]),
+                strata_of([(values.images, values.sides[0].mean(axis=0)) for values in chosen]),
+                strata_of([(values.images, values.sides[1].mean(axis=0)) for values in chosen]),
                 resamples=resamples,
                 level=level,
                 higher_is_better=how.higher_is_better,
-                generator=_generator(seed, name),
+                generator=generator_of(seed, name),
             )
         return Line(
             name=name,
             entries=tuple(members),
             n=sum(values.n for values in chosen),
             left_out=sum(values.left_out for values in chosen),
-            a=_run_means(chosen, 0),
-            b=_run_means(chosen, 1),
+            a=run_means(chosen, 0),
+            b=run_means(chosen, 1),
             paired=paired,
             verdict=_verdict(paired, min(values.n for values in chosen), how),
         )
@@ -259,8 +272,8 @@ def compare(
         seed=seed,
         resamples=resamples,
         level=level,
-        a=tuple(_label(run) for run in a),
-        b=tuple(_label(run) for run in b),
+        a=tuple(label_of(run) for run in a),
+        b=tuple(label_of(run) for run in b),
         lines=tuple(line(name, [name]) for name in names),
         means=tuple(line(name, of) for name, of in mean_lines(a[0], names, chosen=bool(benchmarks))),
         notes=tuple(notes),
@@ -282,19 +295,19 @@ def summarise(
         UsageError: As :func:`compare`.
         DataError: As :func:`compare`.
     """
-    how = _metric(metric)
-    names, notes = _common(runs, benchmarks)
-    found = {name: _values(name, (runs,), metric) for name in names}
-    notes += [note for values in found.values() if (note := _left_out_note(values, ("one of the runs",)))]
+    how = metric_of(metric)
+    names, notes = common(runs, benchmarks)
+    found = {name: values_of(name, (runs,), metric) for name in names}
+    notes += [note for values in found.values() if (note := left_out_note(values, ("one of the runs",)))]
 
     def line(name: str, members: Sequence[str]) -> SummaryLine:
         chosen = [found[member] for member in members]
-        means = _run_means(chosen, 0)
+        means = run_means(chosen, 0)
         low = high = None
         if all(values.n for values in chosen):
-            of_images = _strata([(values.images, values.sides[0].mean(axis=0)) for values in chosen])
+            of_images = strata_of([(values.images, values.sides[0].mean(axis=0)) for values in chosen])
             low, high = stratified_interval(
-                of_images, resamples=resamples, level=level, generator=_generator(seed, name)
+                of_images, resamples=resamples, level=level, generator=generator_of(seed, name)
             )
         return SummaryLine(
             name=name,
@@ -314,7 +327,7 @@ def summarise(
         seed=seed,
         resamples=resamples,
         level=level,
-        runs=tuple(_label(run) for run in runs),
+        runs=tuple(label_of(run) for run in runs),
         lines=tuple(line(name, [name]) for name in names),
         means=tuple(line(name, of) for name, of in mean_lines(runs[0], names, chosen=bool(benchmarks))),
         notes=tuple(notes),
@@ -353,10 +366,12 @@ def estimates(
         if not all(strata):
             return Estimate(n=n, mean=None, low=math.nan, high=math.nan)
         low, high = stratified_interval(
-            _strata([(tuple(finite[member]), np.array(list(finite[member].values()))) for member in members]),
+            strata_of(
+                [(tuple(finite[member]), np.array(list(finite[member].values()))) for member in members]
+            ),
             resamples=resamples,
             level=level,
-            generator=_generator(seed, name),
+            generator=generator_of(seed, name),
         )
         mean = math.fsum(math.fsum(values) / len(values) for values in strata) / len(strata)
         return Estimate(n=n, mean=mean, low=low, high=high)
@@ -386,13 +401,13 @@ def common_entries(runs: Sequence[Results]) -> list[str]:
     Raises:
         UsageError: `results_differ`, as :func:`compare`.
     """
-    return _common(runs, ())[0]
+    return common(runs, ())[0]
 
 
 def as_dict(found: Comparison | Summary) -> dict[str, Any]:
     """Everything, as JSON can hold it: infinity as null."""
     content = dataclasses.asdict(found)
-    return {"kind": "comparison" if isinstance(found, Comparison) else "summary", **_finite(content)}
+    return {"kind": "comparison" if isinstance(found, Comparison) else "summary", **plain(content)}
 
 
 def comparison_table(found: Comparison) -> str:
@@ -419,8 +434,8 @@ def comparison_table(found: Comparison) -> str:
 
     better = "higher" if how.higher_is_better else "lower"
     lines = [f"A  {', '.join(found.a)}", f"B  {', '.join(found.b)}"]
-    lines.append(f"protocol {found.protocol}; {how.label}, {better} is better" + _limit(found.limit))
-    lines += ["", *_ruled(head, [row(line) for line in found.lines], [row(line) for line in found.means]), ""]
+    lines.append(f"protocol {found.protocol}; {how.label}, {better} is better" + limit_text(found.limit))
+    lines += ["", *ruled(head, [row(line) for line in found.lines], [row(line) for line in found.means]), ""]
     lines.append(
         f"Paired bootstrap over images, {found.resamples:,} resamples, seed {found.seed}. P(B not better) is "
         "the share of them in which B's mean is not better than A's."
@@ -461,8 +476,8 @@ def summary_table(found: Summary) -> str:
         )
 
     lines = [f"{len(found.runs)} runs  {', '.join(found.runs)}"]
-    lines.append(f"protocol {found.protocol}; {how.label}" + _limit(found.limit))
-    lines += ["", *_ruled(head, [row(line) for line in found.lines], [row(line) for line in found.means]), ""]
+    lines.append(f"protocol {found.protocol}; {how.label}" + limit_text(found.limit))
+    lines += ["", *ruled(head, [row(line) for line in found.lines], [row(line) for line in found.means]), ""]
     lines.append(
         f"The interval is a bootstrap over images with these runs: {found.resamples:,} resamples, "
         f"seed {found.seed}."
@@ -475,13 +490,14 @@ def probability_text(probability: float, resamples: int) -> str:
     return f"< {1 / resamples:g}" if probability == 0.0 else f"{probability:.4f}"
 
 
-def _metric(name: str) -> Metric:
+def metric_of(name: str) -> Metric:
+    """The metric of that name; UsageError if there is none."""
     if name not in METRICS:
         raise UsageError(f"Expected a metric among {', '.join(METRICS)}, got {name!r}.")
     return METRICS[name]
 
 
-def _common(runs: Sequence[Results], benchmarks: Sequence[str]) -> tuple[list[str], list[str]]:
+def common(runs: Sequence[Results], benchmarks: Sequence[str]) -> tuple[list[str], list[str]]:
     """The names of the entries to look at, and notes about those that are not looked at.
 
     Raises:
@@ -578,11 +594,12 @@ def _told(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _values(name: str, sides: Sequence[Sequence[Results]], metric: str) -> _Values:
+def values_of(name: str, sides: Sequence[Sequence[Results]], metric: str) -> Values:
+    """An entry's values in the runs of each side."""
     arrays = [np.stack([run.entry(name).values(metric) for run in side]) for side in sides]
     finite = np.asarray(np.isfinite(np.concatenate(arrays)).all(axis=0))
     exact = tuple(int((~np.isfinite(array)).any(axis=0).sum()) for array in arrays)
-    return _Values(
+    return Values(
         name=name,
         sides=tuple(array[:, finite] for array in arrays),
         images=tuple(
@@ -593,7 +610,7 @@ def _values(name: str, sides: Sequence[Sequence[Results]], metric: str) -> _Valu
     )
 
 
-def _strata(entries: Sequence[tuple[tuple[str, ...], Array]]) -> list[Array]:
+def strata_of(entries: Sequence[tuple[tuple[str, ...], Array]]) -> list[Array]:
     """Names and (n,) values of each entry's images, put together as (k, n) where k entries show the same.
 
     Entries whose images have the same names show the same photographs, degraded in other ways: what is easy
@@ -605,7 +622,8 @@ def _strata(entries: Sequence[tuple[tuple[str, ...], Array]]) -> list[Array]:
     return [np.stack(values) for values in alike.values()]
 
 
-def _left_out_note(values: _Values, sides: Sequence[str]) -> str | None:
+def left_out_note(values: Values, sides: Sequence[str]) -> str | None:
+    """A sentence about the images that are left out, where there are some."""
     if not values.left_out:
         return None
     counts = ", ".join(f"{count} in {side}" for count, side in zip(values.exact, sides, strict=True))
@@ -615,7 +633,7 @@ def _left_out_note(values: _Values, sides: Sequence[str]) -> str | None:
     )
 
 
-def _run_means(chosen: Sequence[_Values], side: int) -> tuple[float, ...]:
+def run_means(chosen: Sequence[Values], side: int) -> tuple[float, ...]:
     """(runs,) for each run the mean over entries of the means over images; infinite if an entry has none."""
     means: list[float] = []
     for run in range(len(chosen[0].sides[side])):
@@ -636,11 +654,13 @@ def _verdict(paired: Paired | None, fewest: int, how: Metric) -> str:
     return "B is better" if (paired.low > 0.0) == how.higher_is_better else "A is better"
 
 
-def _generator(seed: int, name: str) -> np.random.Generator:
+def generator_of(seed: int, name: str) -> np.random.Generator:
+    """What draws the resamples of an entry; that of the same name draws the same."""
     return np.random.default_rng([seed, zlib.crc32(name.encode(errors="surrogatepass"))])
 
 
-def _label(run: Results) -> str:
+def label_of(run: Results) -> str:
+    """What to call a run in a table."""
     return f"{run.model} ({run.path})"
 
 
@@ -655,19 +675,22 @@ def _with_sd(runs: Sequence[float], how: Metric) -> str:
     return mean if sd is None or not math.isfinite(sd) else f"{mean} ± {sd:.{how.decimals}f}"
 
 
-def _limit(limit: int | None) -> str:
+def limit_text(limit: int | None) -> str:
+    """The end of a sentence that says on how many images."""
     return "" if limit is None else f"; at most {limit} images of each entry"
 
 
-def _ruled(head: Sequence[str], rows: Sequence[Sequence[str]], means: Sequence[Sequence[str]]) -> list[str]:
+def ruled(head: Sequence[str], rows: Sequence[Sequence[str]], means: Sequence[Sequence[str]]) -> list[str]:
+    """A table with lines below its head and above the means."""
     # Words to the left, numbers to the right.
     left = (0, len(head) - 1) if head[-1] == "verdict" else (0,)
     return aligned([head, None, *rows, *((None, *means) if means else ())], left=left)
 
 
-def _finite(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """As JSON can hold it: what is infinite or no number becomes null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: plain(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in cast("Sequence[Any]", value)]
+        return [plain(item) for item in cast("Sequence[Any]", value)]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -60,7 +60,8 @@ class Results:
         path: What was asked for: a file or a folder.
         folder: Where its pictures are, if they were saved: the folder of `results.json`.
         model: The name or path that was evaluated.
-        weights_sha256: Of the weights' file; None if there is none.
+        weights_sha256: Of the weights' file, or the index of shards; None if there is none.
+        crops: How many crops the weights have been trained on, by their side in pixels; empty: not known.
         protocol: The protocol's id.
         limit: At most so many images of each entry; None for all.
         command: How it was made; empty if unknown.
@@ -74,6 +75,7 @@ class Results:
     folder: Path | None
     model: str
     weights_sha256: str | None
+    crops: Mapping[int, int]
     protocol: str
     limit: int | None
     command: str
@@ -103,6 +105,7 @@ def as_dict(
     command: str = "",
     device: str = "cpu",
     tile: int | str = "auto",
+    crops: Mapping[int, int] | None = None,
 ) -> dict[str, Any]:
     """Everything about a run that JSON can hold, at full precision.
 
@@ -114,6 +117,7 @@ def as_dict(
         command: By which it can be done again.
         device: Where the model ran.
         tile: What was asked for; each entry's `tiles` says which images were tiled, and how.
+        crops: How many crops the weights have been trained on, by their side in pixels; None: not known.
 
     Raises:
         UsageError: The scores were measured under more than one protocol.
@@ -122,6 +126,7 @@ def as_dict(
         "format": FORMAT,
         "model": model,
         "weights_sha256": weights_sha256,
+        **({} if crops is None else {"crops": {str(side): count for side, count in crops.items()}}),
         "protocol": protocol_of(scores),
         "limit": limit,
         "command": command,
@@ -304,6 +309,7 @@ class _Reader:
             folder=folder,
             model=self.text(top, "model", "the file"),
             weights_sha256=sha256,
+            crops=self.crops(top.get("crops")),
             protocol=protocol,
             limit=limit,
             command=str(top.get("command") or ""),
@@ -312,6 +318,15 @@ class _Reader:
             entries=entries,
             groups=self.groups(top.get("groups"), entries),
         )
+
+    def crops(self, content: Any) -> dict[int, int]:
+        """Counts by side; results of before they were stored have none."""
+        if content is None:
+            return {}
+        given = self.mapping(content, "crops")
+        if not all(side.isdecimal() and _is_side(count) for side, count in given.items()):
+            self.fail("crops are not numbers by side")
+        return {int(side): count for side, count in given.items()}
 
     def entry(self, content: Any, protocol: str) -> Score:
         given = self.mapping(content, "an entry")

@@ -144,7 +144,7 @@ class Bench:
         self._device = choose_device(setup.device)
         self._models = dict[str, nn.Module]()
         for name in setup.models:
-            called = Path(name).stem if zoo.is_file(name) else name
+            called = zoo.called(name)
             if called in self._models:
                 raise UsageError(f"expected models of different names, came {called} twice; rename a file")
             self._models[called] = zoo.load_model(name)

@@ -48,12 +48,13 @@ from anyrestore.training.configuration import from_json
 from anyrestore.training.instructions import InstructionPool
 from anyrestore.training.monitor import LOG, SCORES, SPEED, Journal, Meter
 from anyrestore.training.objective import balance, image_losses
+from anyrestore.training.pacing import Deadline, Work
 from anyrestore.training.plan import Plan
 from anyrestore.training.randomness import RandomStates
 from anyrestore.training.run import Run
 from anyrestore.training.schedule import factor
 from anyrestore.training.state import State, average_in, collect, copy_of, restore, weights_of, whole
-from anyrestore.zoo import create_model, save_weights
+from anyrestore.zoo import create_model, crops_seen, save_weights
 
 _across: Any = accelerate_utils  # what processes do together; its types are partly unknown
 _BAD_PICTURES = 0.01  # share of unreadable pictures above which a run stops
@@ -64,6 +65,7 @@ _FACTS = {
     *("step", "processes", "mixture", "random", "scaler", "best"),
     *("bad_in_row", "skipped", "bad_pictures", "sums"),
 }
+_LATER_FACTS = {"crops_before"}  # which checkpoints of older versions have not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +149,8 @@ class Trainer:
         self.step = self.bad_in_row = self.skipped = 0
         self.best: dict[str, float] | None = None
         self.bad_pictures = list[str]()
+        # Crops that the weights it starts from have seen, by side, where they say it.
+        self.crops_before = {} if run.model.start is None or found else crops_seen(run.model.start) or {}
         self.sums = dict[str, list[float]]()  # since the last line of the log: [sum, count] of each loss
         self._random = RandomStates(run.seed, self.accelerator.process_index)
         if found is not None:
@@ -162,6 +166,7 @@ class Trainer:
                 task: dataclasses.replace(batch, condition=self.instructions.fixed(batch.instructions))
                 for task, batch in self.validation.items()
             }
+        self._deadline = Deadline()
         self._stopped_by: int | None = None
         self._asked = 0.0  # when a signal asked to stop
         self._validated = False
@@ -257,6 +262,9 @@ class Trainer:
     def train(self, seconds: float = math.inf) -> int | None:
         """Train until the run's end, for at most ``seconds``, or until SIGINT or SIGTERM asks to stop.
 
+        Scores and the last checkpoint are within the seconds, as far as what came before tells how long they
+        take; a step is made in any case.
+
         Returns:
             The number of the signal that ended it, or None.
 
@@ -296,7 +304,8 @@ class Trainer:
     def _train(self, seconds: float) -> int | None:
         if self.main:
             store_bytes(_described(self.run).encode(), self.out / "run.json", overwrite=True)
-        start = saved = time.monotonic()
+        saved = time.monotonic()
+        self._deadline = Deadline(seconds)
         journal = self._journal()
         bar = tqdm(
             total=self.plan.samples,
@@ -311,21 +320,22 @@ class Trainer:
         with _catching_signals(self._on_signal):
             try:
                 while self.step < self.plan.steps:
-                    meter.waiting()
-                    raw = self._next(batches)
-                    meter.working()
-                    due = self._advance(
-                        raw,
-                        stop=self._stopped_by is not None or time.monotonic() - start >= seconds,
-                        save=time.monotonic() - saved >= self.options.save_seconds,
-                    )
+                    stop = self._stopped_by is not None or not self._deadline.leaves(*self._ahead())
+                    with self._deadline.doing("step"):
+                        meter.waiting()
+                        raw = self._next(batches)
+                        meter.working()
+                        due = self._advance(
+                            raw, stop=stop, save=time.monotonic() - saved >= self.options.save_seconds
+                        )
                     bar.update(self.plan.phase(self.step - 1).batch)
                     meter.crops += self.plan.phase(self.step - 1).batch
                     self._report(journal, meter, bar)
                     if due.stop or self.step == self.plan.steps:
                         break
                     if due.save or self._validated or self.step % self.run.checkpoints.every == 0:
-                        self._unless_the_disk_is_full(self.save)
+                        with self._deadline.doing("storing"):
+                            self._unless_the_disk_is_full(self.save)
                         saved = time.monotonic()
                 self.save()
             finally:
@@ -334,6 +344,19 @@ class Trainer:
                 if journal is not None:
                     journal.close()
         return self._stopped_by
+
+    def _ahead(self) -> list[Work]:
+        """What must fit for a step after the next one: both, what is due after them, and the end."""
+        works: list[Work] = ["storing", "storing"]  # the last checkpoint; an export, and leaving
+        for step in range(self.step, min(self.step + 2, self.plan.steps)):
+            now, before = self.plan.phase(step), self.plan.phase(max(0, step - 1))
+            works.append("step" if (now.crop, now.batch) == (before.crop, before.batch) else "first step")
+            done, last = step + 1, step + 1 == self.plan.steps
+            if self.validation and (done % self.run.validation.every == 0 or last):
+                works += cast("list[Work]", ["scores", "storing"])
+            elif done % self.run.checkpoints.every == 0:
+                works.append("storing")
+        return works
 
     def _next(self, batches: Iterator[RawBatch]) -> RawBatch:
         try:
@@ -531,7 +554,8 @@ class Trainer:
                 )
         self._validated = bool(self.validation) and (step % self.run.validation.every == 0 or last)
         if self._validated:
-            scores = self._score(journal)
+            with self._deadline.doing("scores"):
+                scores = self._score(journal)
             mean = sum(scores.values()) / len(scores)
             if self.best is None or mean > self.best["mean"]:
                 self.best = {"step": step, "mean": mean}
@@ -601,6 +625,7 @@ class Trainer:
             "skipped": self.skipped,
             "bad_pictures": self.bad_pictures,
             "sums": self.sums,
+            "crops_before": self.crops_before,
         }
         for rank, (states, _) in enumerate(randoms):
             tensors |= {f"random.{kind}.{rank}": v for kind, v in states.items()}
@@ -623,10 +648,10 @@ class Trainer:
             DataError: it belongs to another network or data, or a part of it is missing.
         """
         facts, tensors = found.facts, found.tensors
-        if set(facts) != _FACTS:
+        if set(facts) - _LATER_FACTS != _FACTS:
             raise DataError(
                 f"expected a checkpoint of this version in {self.store.folder}, but its "
-                f"{', '.join(sorted(set(facts) ^ _FACTS))} differ; start in another folder",
+                f"{', '.join(sorted(set(facts) - _LATER_FACTS ^ _FACTS))} differ; start in another folder",
                 code="checkpoint_foreign",
             )
         then, now = facts["mixture"], self._fingerprint()
@@ -668,6 +693,7 @@ class Trainer:
         self.step = found.step
         self.bad_in_row, self.skipped = facts["bad_in_row"], facts["skipped"]
         self.best, self.bad_pictures, self.sums = facts["best"], facts["bad_pictures"], facts["sums"]
+        self.crops_before = {int(side): count for side, count in facts.get("crops_before", {}).items()}
         if self.accelerator.scaler is not None and facts["scaler"]:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
 
@@ -680,6 +706,12 @@ class Trainer:
         """The weights that a model is judged by, whole; every process must call it."""
         return {k: whole(v).cpu() for k, v in (self.average or copy_of(self.network)).items()}
 
+    def _crops_seen(self) -> dict[int, int]:
+        """By the averaged weights as they are now, by side in pixels: of this run and of those before it."""
+        now = self.plan.crops(self.step)
+        sides = now.keys() | self.crops_before.keys()
+        return {side: now.get(side, 0) + self.crops_before.get(side, 0) for side in sides}
+
     def _store_weights(self, weights: State, name: str) -> None:
         if self.main:
             with torch.device("meta"):  # without memory and random numbers: only the form is wanted
@@ -687,7 +719,8 @@ class Trainer:
             network.load_state_dict(weights, assign=True)
             # A run that diverges goes through weights that float16 cannot hold.
             fits = all(bool((w.abs() <= _HALF).all()) for w in weights.values())
-            save_weights(network, self.out / name, dtype=torch.float16 if fits else torch.float32)
+            kind = torch.float16 if fits else torch.float32
+            save_weights(network, self.out / name, dtype=kind, crops=self._crops_seen())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,14 @@ class Plan:
         index = self._index(step)
         return self._samples[index] + (step - self._steps[index]) * self._phases[index].batch
 
+    def crops(self, step: int) -> dict[int, int]:
+        """Samples seen before ``step``, by the side of the crops in pixels."""
+        seen = dict[int, int]()
+        for phase, begin, end in zip(self._phases, self._steps, self._steps[1:], strict=False):
+            if step > begin:
+                seen[phase.crop] = seen.get(phase.crop, 0) + (min(step, end) - begin) * phase.batch
+        return seen
+
     def epoch(self, step: int) -> float:
         """Epochs seen before ``step``."""
         return self.position(step) / self._epoch

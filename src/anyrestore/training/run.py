@@ -121,15 +121,21 @@ class Schedule:
     name: Literal["cosine", "constant"] = "cosine"
     warmup: float = 0.0  # epochs of linear rise from `start` to 1
     start: float = 0.0  # factor at the beginning of the rise
-    floor: float = 0.0  # factor at the end of the cosine
+    floor: float = 0.0  # factor at the end of the cosine, or of the decay
     horizon: float | None = None  # epochs at which the cosine reaches its floor; None: the run's end
+    decay: float = 0.0  # of a constant rate: the share of the run, at its end, over which it falls in a line
     every: Literal["step", "epoch"] = "step"  # when the rate changes
 
     def __post_init__(self) -> None:
         """Refuse a schedule that never reaches its peak or leaves [0, 1]."""
         _at_least(0, warmup=self.warmup)
-        _fraction(start=self.start, floor=self.floor)
+        _fraction(start=self.start, floor=self.floor, decay=self.decay)
         _positive(horizon=self.horizon)
+        if self.decay and self.name != "constant":
+            raise UsageError(
+                f"decay: expected 0, as a {self.name} falls all the time, came {self.decay:g}; it is for "
+                "name=constant"
+            )
         if self.horizon is not None and self.horizon <= self.warmup:
             raise UsageError(
                 f"horizon: expected more epochs than the warm-up's {self.warmup:g}, came {self.horizon:g}"

@@ -27,6 +27,7 @@ from anyrestore.errors import ModelError, OutputError
 from anyrestore.provenance import versions
 from anyrestore.storage import store_bytes
 from anyrestore.zoo.catalog import CATALOG
+from anyrestore.zoo.shards import stands_for
 from anyrestore.zoo.weights import (
     FORMAT,
     is_file,
@@ -99,7 +100,7 @@ def load_pretrained(name: str | Path, *, revision: str | None = None, download: 
             huggingface_hub is not installed or cannot fetch it.
     """
     is_folder = str(name) != "" and os.path.isdir(name)  # noqa: PTH112 (Path.is_dir raises for long names)
-    if str(name) in CATALOG or (is_file(name) and not is_folder):
+    if str(name) in CATALOG or (is_file(name) and not is_folder) or stands_for(name):
         return load_model(name)
     if is_folder:
         return _load_folder(Path(name))
