@@ -11,6 +11,7 @@ import torch
 from anyrestore.benchmark import cost_report, survey
 from anyrestore.cli.main import build_parser
 from anyrestore.image import Picture, write
+from anyrestore.training import speed
 
 
 def test_data_prints_crops_per_second_and_shares(command: Any, training_root: Path) -> None:
@@ -176,3 +177,39 @@ def test_files_that_could_not_be_written_are_told_before_measuring(command: Any,
     done = command(*COST, "--markdown", foreign)
     assert (done.code, done.out) == (2, "")
     assert foreign.read_text() == "mine"
+
+
+def test_train_prints_a_table_writes_json_and_says_what_fits(
+    small_machine: None, command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(speed._WINDOW, "cpu", 1e-6)  # a step a window
+    file = tmp_path / "a.json"
+    changes = ("--set", "model.name=tiny", "--set", "model.start=none", "--set", "phases.crop=16")
+    options = ("--device", "cpu", "--no-compile", "--seconds", 0.001, "--minutes", 1, "--json", file)
+    done = command("bench", "train", "cea-t-continued", *changes, *options)
+    assert (done.code, done.err) == (0, "")
+    about, head, *rows = done.out.splitlines()
+    assert about.startswith("cea-t-continued: 4 crops of 16 px a step on cpu")
+    assert head.split()[:2] == ["row", "crops/s"]
+    assert rows[0].startswith("fp32 ")
+    assert "--set steps=" in rows[-1]
+    stored = json.loads(file.read_text())
+    assert stored["rows"][0]["crops_per_second"] > 0
+    assert stored["rows"][3]["crops_per_second"] is None
+    assert stored["flops_a_crop"] > 1e6
+    assert "--set model.name=tiny" in stored["command"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("nothing",), "expected a recipe"),
+        (("cea-t-continued", "--minutes", "0"), "--minutes: expected more than 0"),
+        (("cea-t-continued", "--workers", "-1"), "--workers"),
+        (("cea-t-continued", "--set", "batch=3"), "no such field"),
+    ],
+)
+def test_wrong_options_of_train_are_told(command: Any, options: tuple[str, ...], says: str) -> None:
+    done = command("bench", "train", *options, "--device", "cpu")
+    assert done.code == 2
+    assert says in done.err

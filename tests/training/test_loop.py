@@ -21,9 +21,10 @@ from anyrestore.cli.main import main
 from anyrestore.data.mixtures import Mixture, Part
 from anyrestore.errors import DataError, OutputError, UsageError
 from anyrestore.image import Picture, write
-from anyrestore.training import checkpoint, loop, monitor
+from anyrestore.training import checkpoint, loop, monitor, stepping
 from anyrestore.training.run import Loss, Model, Phase, Run
 from anyrestore.zoo import load_weights
+from training_runs import contents
 
 Make = Callable[..., Any]
 
@@ -33,13 +34,6 @@ pytestmark = pytest.mark.usefixtures("unchecked")
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """What must not depend on how often a run was interrupted."""
-    kept = ["log.jsonl", "scores.jsonl", "weights.safetensors", "best.safetensors", "run.json"]
-    files = [folder / name for name in kept] + sorted((folder / "checkpoints").iterdir())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +149,7 @@ def test_what_a_checkpoint_holds_matters(
     miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a network with dropout, changing any kind of state changes the weights two steps later."""
-    monkeypatch.setattr(loop, "Forward", WithDropout)
+    monkeypatch.setattr(stepping, "Forward", WithDropout)
     run = dataclasses.replace(miniature, steps=6)
     first = make_trainer(run, tmp_path / "first")
     for _ in range(4):
@@ -182,7 +176,7 @@ def test_what_a_checkpoint_holds_matters(
     assert [name for name, change in changes.items() if end(name, change) == reference] == []
 
 
-class WithDropout(loop.Forward):
+class WithDropout(stepping.Forward):
     def forward(self, image: Any, condition: Any = None) -> Any:
         return super().forward(torch.nn.functional.dropout(image, 0.1, training=self.training), condition)
 
@@ -205,12 +199,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_run_ends_the_same(
 def test_steps_that_are_not_finite_are_skipped_and_counted(
     miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop.image_losses, iter(range(100))
+    real, calls = stepping.image_losses, iter(range(100))
 
     def spoiled(*args: Any) -> torch.Tensor:
         return real(*args) * (float("nan") if next(calls) in (2, 3) else 1.0)
 
-    monkeypatch.setattr(loop, "image_losses", spoiled)
+    monkeypatch.setattr(stepping, "image_losses", spoiled)
     trainer = make_trainer(miniature, tmp_path)
     trainer.train()
     assert trainer.skipped == 2
@@ -221,9 +215,9 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(
 def test_five_such_steps_in_a_row_end_the_run_with_the_batch_on_disk(
     miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop.image_losses, iter(range(100))
+    real, calls = stepping.image_losses, iter(range(100))
     monkeypatch.setattr(
-        loop, "image_losses", lambda *args: real(*args) * (float("inf") if next(calls) >= 3 else 1.0)
+        stepping, "image_losses", lambda *args: real(*args) * (float("inf") if next(calls) >= 3 else 1.0)
     )
     trainer = make_trainer(miniature, tmp_path)
     with pytest.raises(DataError, match="5 steps in a row") as caught:
@@ -359,8 +353,8 @@ def test_the_rest_of_the_fields(miniature: Run, make_trainer: Make, tmp_path: Pa
 def test_patience_is_kept(
     miniature: Run, make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loop.image_losses
-    monkeypatch.setattr(loop, "image_losses", lambda *args: real(*args) * float("nan"))
+    real = stepping.image_losses
+    monkeypatch.setattr(stepping, "image_losses", lambda *args: real(*args) * float("nan"))
     with pytest.raises(DataError, match="2 steps in a row"):
         make_trainer(dataclasses.replace(miniature, patience=2), tmp_path).train()
 

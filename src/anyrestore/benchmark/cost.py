@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["count_macs", "count_parameters", "count_traffic"]
+__all__ = ["Traffic", "count_macs", "count_parameters", "count_traffic"]
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -60,7 +60,7 @@ def count_traffic(model: nn.Module, height: int = 224, width: int = 224) -> int:
     Raises:
         ValueError: As :func:`count_macs`.
     """
-    traffic = _Traffic()
+    traffic = Traffic()
     _run_on_meta(model, height, width, traffic)
     return traffic.bytes
 
@@ -69,8 +69,8 @@ def count_traffic(model: nn.Module, height: int = 224, width: int = 224) -> int:
 _MOVES_NOTHING = ("_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 
 
-class _Traffic(TorchDispatchMode):
-    """Adds up what the operators below torch's dispatcher read and write."""
+class Traffic(TorchDispatchMode):
+    """Adds up what the operators below torch's dispatcher read and write: ``bytes``."""
 
     def __init__(self) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] (torch leaves its parameter untyped)

@@ -26,6 +26,13 @@ _BACKENDS = "torch, torch.compile, OpenVINO and ONNX Runtime: start, time, memor
 _WHOLE = "whole pictures, from file to file: the way each goes, seconds, peak memory against the limit"
 _FOLDER = "a folder's run, in which reading, model and writing overlap, against a loop of single calls"
 _FLICKER = "what smoothing the hyper-adapter's factors does to a still, noisy scene"
+_TRAIN = "crops per second of a recipe's training step, switch by switch, against the machine"
+_TRAIN_MORE = """\
+Rows: fp32, bf16, + channels_last, + compile, + fused optimiser, on a GPU + host ahead, with --data + feed;
+each keeps the switches before it. Without --data crops are random. All rows are timed in one run, in an
+order drawn anew each round, and a matrix product and a memory copy with them; docs/training.md says what
+each column is. Ctrl-C ends it and prints what was measured.
+"""
 _DATA = "crops per second that a training mixture gives, and where the time goes"
 
 
@@ -40,6 +47,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     _add_whole(whats)
     _add_folder(whats)
     _add_flicker(whats)
+    _add_train(whats)
     return parser
 
 
@@ -223,6 +231,39 @@ def _add_flicker(whats: Subparsers) -> None:
     flicker.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
+def _add_train(whats: Subparsers) -> None:
+    train = whats.add_parser(
+        "train",
+        help=_TRAIN,
+        description=f"{_TRAIN}.",
+        epilog=_TRAIN_MORE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    train.add_argument("recipe", metavar="RECIPE", help="whose step (train --list), or a run's run.json")
+    train.add_argument("--data", type=Path, metavar="DIR", help="the folder that holds the data sets")
+    train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where (auto)")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field of the run; repeatable",
+    )
+    train.add_argument("--workers", type=int, default=0, metavar="N", help="processes of the feed (0)")
+    train.add_argument(
+        "--cache-gb", type=float, default=4.0, metavar="G", help="memory for the feed's pictures (4)"
+    )
+    train.add_argument(
+        "--no-compile", action="store_true", help="leave torch.compile out, which takes minutes"
+    )
+    train.add_argument(
+        "--seconds", type=float, default=6.0, metavar="S", help="for the windows of each row, about (6)"
+    )
+    train.add_argument("--minutes", type=float, metavar="M", help="say what fits into so long")
+    train.add_argument("--json", type=Path, metavar="FILE", help="also write everything as JSON")
+    train.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def _sizes(text: str) -> list[int]:
     """Whole numbers of at least 1, separated by commas."""
     return [positive(size) for size in text.split(",")]
@@ -238,6 +279,7 @@ def run(args: argparse.Namespace) -> int:
         "whole": _run_whole,
         "folder": _run_folder,
         "flicker": _run_flicker,
+        "train": _run_train,
     }
     return runs[args.what](args)
 
@@ -421,6 +463,57 @@ def _run_flicker(args: argparse.Namespace) -> int:
     )
     _table(as_table(list(rows)))
     return terminal.OK
+
+
+def _run_train(args: argparse.Namespace) -> int:
+    from anyrestore.cli.train import extra_needed, read_run  # noqa: PLC0415
+    from anyrestore.data.cache import capacity_of  # noqa: PLC0415
+    from anyrestore.errors import UsageError  # noqa: PLC0415
+    from anyrestore.storage import check_storable, store_bytes  # noqa: PLC0415
+
+    if args.workers < 0:
+        raise UsageError(f"--workers: expected a number that is not negative, got {args.workers}")
+    if args.minutes is not None and not 0 < args.minutes < 1e6:
+        raise UsageError(f"--minutes: expected more than 0, got {args.minutes:g}")
+    if args.json is not None:  # found out now, not after minutes of measuring
+        check_storable(args.json, overwrite=True)
+    chosen = read_run(args.recipe, args.set)
+    with extra_needed():
+        from anyrestore.training import speed, speed_report  # noqa: PLC0415
+    ladder = speed.Ladder(
+        chosen,
+        args.data,
+        device=args.device,
+        workers=args.workers,
+        cache_bytes=capacity_of(args.cache_gb),
+        compiled=not args.no_compile,
+        seconds=args.seconds,
+        say=_progress,
+    )
+    try:
+        ladder.measure()
+    finally:  # Ctrl-C too: what was measured is printed
+        _progress("")
+        if ladder.rungs:
+            _table(speed_report.as_table(ladder))
+            if args.json is not None:
+                text = speed_report.as_json(ladder, shlex.join(_train_words(args)))
+                store_bytes(text.encode(), args.json, overwrite=True)
+    if args.minutes is not None and (line := speed_report.schedule_line(ladder, chosen, args.minutes)):
+        terminal.say(line)
+    return terminal.OK
+
+
+def _train_words(args: argparse.Namespace) -> list[str]:
+    """The command by which it can be done again, files left as they were named."""
+    words = ["anyrestore", "bench", "train", args.recipe]
+    for change in args.set:
+        words += ["--set", change]
+    defaults = (("device", "auto"), ("workers", 0), ("cache_gb", 4.0), ("seconds", 6.0))
+    for name, default in (("data", None), *defaults, ("minutes", None), ("json", None)):
+        value = getattr(args, name)
+        words += [] if value == default else [f"--{name.replace('_', '-')}", str(value)]
+    return words + (["--no-compile"] if args.no_compile else [])
 
 
 def _table(text: str) -> None:

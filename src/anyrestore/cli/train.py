@@ -7,6 +7,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +154,16 @@ def _connection_lost(error: BaseException) -> bool:
     )
 
 
-def _chosen(args: argparse.Namespace) -> Run:
-    """The run that the command asks for, checked as far as it can be without the data."""
+def read_run(recipe: str | None, changes: Sequence[str]) -> Run:
+    """A recipe, or a run's JSON file, with ``--set`` fields changed; also for `anyrestore bench train`.
+
+    Raises:
+        UsageError: there is no such recipe, file or field, or a value does not fit.
+    """
     from anyrestore.training.configuration import change, from_json  # noqa: PLC0415
     from anyrestore.training.recipes import RECIPES  # noqa: PLC0415
 
-    name: str = args.recipe or ""
+    name = recipe or ""
     if name in RECIPES:
         base = RECIPES[name]()
     elif name.endswith(".json") and Path(name).is_file():
@@ -169,7 +175,12 @@ def _chosen(args: argparse.Namespace) -> Run:
         raise UsageError(
             f"expected a recipe or a run's JSON file, came {came}; see train --list{closest(name, RECIPES)}"
         )
-    chosen = change(base, args.set)
+    return change(base, changes)
+
+
+def _chosen(args: argparse.Namespace) -> Run:
+    """The run that the command asks for, checked as far as it can be without the data."""
+    chosen = read_run(args.recipe, args.set)
     if args.show:
         return chosen
     if args.data is None or args.out is None:
@@ -194,12 +205,8 @@ def _json(path: Path) -> Any:
 def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
     from anyrestore.data.cache import capacity_of  # noqa: PLC0415
 
-    try:
+    with extra_needed():
         from anyrestore.training.loop import Options, Trainer  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in _EXTRA:
-            raise UsageError("training needs more packages: pip install 'anyrestore[train]'") from error
-        raise
     cache_bytes = capacity_of(args.cache_gb)
     _make_folder(args.out, "--out")
     if args.export is not None:
@@ -217,6 +224,17 @@ def _trainer(chosen: Run, args: argparse.Namespace, *, first: bool) -> Any:
         channels_last=args.channels_last,
     )
     return Trainer(chosen, args.data, args.out, options)
+
+
+@contextmanager
+def extra_needed() -> Generator[None]:
+    """Say what to install, where an import finds the packages of the extra `train` missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in _EXTRA:
+            raise UsageError("training needs more packages: pip install 'anyrestore[train]'") from error
+        raise
 
 
 def _make_folder(out: Path, option: str) -> None:

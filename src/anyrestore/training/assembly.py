@@ -91,8 +91,8 @@ def make_network(run: Run, *, fresh: bool = True) -> nn.Module:
     return network.train()
 
 
-def make_optimizer(run: Run, network: nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters."""
+def make_optimizer(run: Run, network: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
+    """Adam or AdamW over all parameters; ``fused``: in one kernel, else as torch chooses."""
     made_by = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[run.optimizer.name]
     return made_by(
         network.parameters(),
@@ -100,5 +100,5 @@ def make_optimizer(run: Run, network: nn.Module) -> torch.optim.Optimizer:
         betas=run.optimizer.betas,
         eps=run.optimizer.eps,
         weight_decay=run.optimizer.weight_decay,
-        fused=True,
+        fused=True if fused else None,
     )

@@ -23,8 +23,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -33,34 +33,31 @@ from typing import Any, cast
 import torch
 from accelerate import utils as accelerate_utils
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from anyrestore.data.loading import RawBatch, Request, load_batches
+from anyrestore.data.loading import RawBatch, load_batches
 from anyrestore.data.samples import MixtureData
-from anyrestore.data.synthetic import Batch, degrade_batch, validation_batches
+from anyrestore.data.synthetic import validation_batches
 from anyrestore.errors import AnyRestoreError, DataError, OutputError, UsageError
 from anyrestore.inference.memory import keep_freed_memory
 from anyrestore.storage import store_bytes
-from anyrestore.training.assembly import Forward, make_accelerator, make_network, make_optimizer
+from anyrestore.training.assembly import make_accelerator
 from anyrestore.training.checkpoint import Checkpoint, CheckpointStore
 from anyrestore.training.configuration import from_json
 from anyrestore.training.instructions import InstructionPool
 from anyrestore.training.monitor import LOG, SCORES, SPEED, Journal, Meter
-from anyrestore.training.objective import balance, image_losses
 from anyrestore.training.pacing import Deadline, Work
 from anyrestore.training.plan import Plan
-from anyrestore.training.randomness import RandomStates
 from anyrestore.training.run import Run
-from anyrestore.training.schedule import factor
-from anyrestore.training.state import State, average_in, collect, copy_of, restore, weights_of, whole
+from anyrestore.training.state import State, collect, copy_of, restore, weights_of, whole
+from anyrestore.training.stepping import NORM, Found, Stepper
 from anyrestore.zoo import create_model, crops_seen, save_weights
 
 _across: Any = accelerate_utils  # what processes do together; its types are partly unknown
 _BAD_PICTURES = 0.01  # share of unreadable pictures above which a run stops
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HALF = torch.finfo(torch.float16).max
-_NORM = "gradient norm"  # among the sums; no task has a space in its name
 _FACTS = {
     *("step", "processes", "mixture", "random", "scaler", "best"),
     *("bad_in_row", "skipped", "bad_pictures", "sums"),
@@ -84,7 +81,7 @@ class Options:
     channels_last: bool = False
 
 
-class Trainer:
+class Trainer(Stepper):
     """A run in progress.
 
     Args:
@@ -103,13 +100,13 @@ class Trainer:
 
     def __init__(self, run: Run, data: Path, out: Path, options: Options | None = None) -> None:
         self.run, self.out, self.options = run, out, options or Options()
-        self.accelerator = make_accelerator(self.options.device, run.precision)
+        self.accelerator: Any = make_accelerator(self.options.device, run.precision)
         self.main = self.accelerator.is_main_process
         if self.accelerator.device.type == "cpu":
             keep_freed_memory()
         self.store = CheckpointStore(out / "checkpoints", run.checkpoints.keep)
         self._check_folder()
-        self.instructions = InstructionPool(run) if run.model.takes_instructions else None
+        instructions = InstructionPool(run) if run.model.takes_instructions else None
         self.data, held_out = (
             MixtureData(
                 run.mixture,
@@ -123,7 +120,7 @@ class Trainer:
             )
             for part in ("train", "validation")
         )
-        self.plan = Plan(run, self.data.epoch)
+        self.plan = plan = Plan(run, self.data.epoch)
         self._check_batches()
         if run.schedule.warmup >= self.plan.epochs:
             self._tell(
@@ -138,21 +135,20 @@ class Trainer:
             self._tell("no scene could be held out, so there are no scores and no best weights")
         found = self._found()
         # A run that goes on has its weights; those it started from may be gone.
-        self.network = make_network(run, fresh=found is None)
-        if run.loss.auxiliary and not hasattr(self.network, "forward_with_losses"):
-            raise UsageError(
-                f"loss.auxiliary: expected none, as {run.model.name} has no losses of its own, came "
-                f"{', '.join(run.loss.auxiliary)}"
-            )
-        self._prepare(make_optimizer(run, self.network))
-        self.average = None if run.ema is None else copy_of(self.network)
-        self.step = self.bad_in_row = self.skipped = 0
+        super().__init__(
+            run,
+            self.accelerator,
+            plan,
+            self.data.tasks,
+            fresh=found is None,
+            instructions=instructions,
+            channels_last=self.options.channels_last,
+            compiled=self.options.compile,
+        )
         self.best: dict[str, float] | None = None
         self.bad_pictures = list[str]()
         # Crops that the weights it starts from have seen, by side, where they say it.
         self.crops_before = {} if run.model.start is None or found else crops_seen(run.model.start) or {}
-        self.sums = dict[str, list[float]]()  # since the last line of the log: [sum, count] of each loss
-        self._random = RandomStates(run.seed, self.accelerator.process_index)
         if found is not None:
             self._restore(found)
         if self.step > self.plan.steps:
@@ -170,6 +166,7 @@ class Trainer:
         self._stopped_by: int | None = None
         self._asked = 0.0  # when a signal asked to stop
         self._validated = False
+        self._stopping = self._saving = False  # what the processes have agreed on
 
     # ---------------------------------------------------------------------------------- setting up
 
@@ -245,18 +242,6 @@ class Trainer:
                     f"{phase.batch}"
                 )
 
-    def _prepare(self, optimizer: torch.optim.Optimizer) -> None:
-        """Hand network and optimiser to Accelerate; ``self.network`` keeps the names."""
-        module: nn.Module = Forward(self.network, auxiliary=bool(self.run.loss.auxiliary))
-        if self.options.channels_last:
-            module = cast("nn.Module", cast("Any", module).to(memory_format=torch.channels_last))
-        if self.options.compile:
-            cast("Any", module).compile()
-        self.model: nn.Module
-        self.optimizer: Any
-        self.model, self.optimizer = self.accelerator.prepare(module, optimizer)
-        self.network = cast("nn.Module", self.accelerator.unwrap_model(self.model).network)
-
     # -------------------------------------------------------------------------------- the training
 
     def train(self, seconds: float = math.inf) -> int | None:
@@ -306,6 +291,7 @@ class Trainer:
             store_bytes(_described(self.run).encode(), self.out / "run.json", overwrite=True)
         saved = time.monotonic()
         self._deadline = Deadline(seconds)
+        self._stopping = self._saving = False
         journal = self._journal()
         bar = tqdm(
             total=self.plan.samples,
@@ -325,18 +311,18 @@ class Trainer:
                         meter.waiting()
                         raw = self._next(batches)
                         meter.working()
-                        due = self._advance(
+                        self._advance(
                             raw, stop=stop, save=time.monotonic() - saved >= self.options.save_seconds
                         )
                     bar.update(self.plan.phase(self.step - 1).batch)
                     meter.crops += self.plan.phase(self.step - 1).batch
                     self._report(journal, meter, bar)
-                    if due.stop or self.step == self.plan.steps:
+                    if self._stopping or self.step == self.plan.steps:
                         break
-                    if due.save or self._validated or self.step % self.run.checkpoints.every == 0:
+                    if self._saving or self._validated or self.step % self.run.checkpoints.every == 0:
                         with self._deadline.doing("storing"):
                             self._unless_the_disk_is_full(self.save)
-                        saved = time.monotonic()
+                        saved, self._saving = time.monotonic(), False
                 self.save()
             finally:
                 cast("Any", batches).close()
@@ -373,16 +359,10 @@ class Trainer:
 
     def _batches(self) -> Iterator[RawBatch]:
         """This process's share of every batch from the present step on."""
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-
-        def requests() -> Iterator[Request]:
-            for step in range(self.step, self.plan.steps):
-                phase, first = self.plan.phase(step), self.plan.position(step)
-                share = phase.batch // processes
-                mine = range(first + rank * share, first + (rank + 1) * share)
-                yield Request(indexes=tuple(mine), crop=phase.crop, shares=phase.shares or None)
-
-        return load_batches(self.data, requests(), workers=self.options.workers, warn=self._tell)
+        requests = self.plan.requests(
+            self.step, self.accelerator.process_index, self.accelerator.num_processes
+        )
+        return load_batches(self.data, requests, workers=self.options.workers, warn=self._tell)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Stop after this step. Launchers repeat their signals; a person's second Ctrl-C means at once."""
@@ -391,110 +371,24 @@ class Trainer:
         elif number == signal.SIGINT and time.monotonic() - self._asked > 1.0:
             raise KeyboardInterrupt
 
-    def _advance(self, raw: RawBatch, *, stop: bool, save: bool) -> _Due:
-        """One step, whether taken or skipped; what all processes agree is due after it."""
-        batch = degrade_batch(raw, self.accelerator.device)
-        if self.instructions is not None:
-            told = self.instructions.of_samples(raw.instructions, raw.seeds)
-            batch = dataclasses.replace(batch, condition=told)
-        rate = self.run.optimizer.lr * factor(
-            self.run.schedule, self.plan.epoch(self.step), epochs=self.plan.epochs
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        with self._random:
-            per_image = self._gradients(batch)
-        clip = self.run.optimizer.clip
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if clip is None else clip)
-        norm = float(whole(norm))
-        finite = bool(torch.isfinite(per_image).all()) and math.isfinite(norm)
-        agreed = self._agree(batch, per_image, finite=finite, stop=stop, save=save)
-        if agreed.finite:
-            self.optimizer.step()
-            if self.average is not None and self.run.ema is not None:
-                # Early on the average must not remember the random start.
-                average_in(self.average, self.network, min(self.run.ema, (1 + self.step) / (10 + self.step)))
-            self.bad_in_row = 0
-            self._add(_NORM, norm, 1)
-            for name, (total, count) in agreed.losses.items():
-                self._add(name, total, count)
-        else:
-            self.skipped += 1
-            scaler = self.accelerator.scaler
-            if scaler is not None:
-                # An overflow of the scaled gradient alone is how the scale is found.
-                searching = agreed.losses and scaler.get_scale() > 1
-                scaler.update(scaler.get_scale() / 2)
-                self.bad_in_row += 0 if searching else 1
-            else:
-                self.bad_in_row += 1
-        self.optimizer.zero_grad(set_to_none=True)
-        if agreed.bad:
-            self._count_bad_pictures(batch.bad)
-        if self.bad_in_row >= self.run.patience:
-            self._stop_diverged(batch, per_image)
-        self.step += 1
-        return agreed
+    def _advance(self, raw: RawBatch, *, stop: bool, save: bool) -> None:
+        """One step. Alone, what is due after it is known at once; several processes must agree on it."""
+        self.advance(raw, stop=stop, save=save)
+        if self.accelerator.num_processes == 1:
+            self._stopping |= stop
+            self._saving |= save
 
-    def _gradients(self, batch: Batch) -> Tensor:
-        """Accumulate the gradient of this process's share of the batch; its losses per image."""
-        parts = self.run.accumulate
-        per_image = list[Tensor]()
-        conditions = [None] * parts if batch.condition is None else batch.condition.chunk(parts)
-        for i, (degraded, clean, weights, condition) in enumerate(
-            zip(
-                *(t.chunk(parts) for t in (batch.degraded, batch.clean, batch.weights)),
-                conditions,
-                strict=True,
-            )
-        ):
-            if self.options.channels_last:
-                degraded = degraded.to(memory_format=torch.channels_last)  # noqa: PLW2901
-            last = i == parts - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.model):
-                restored, auxiliary = self.model(degraded, condition)
-                losses = image_losses(restored.float(), clean, self.run.loss)
-                loss = balance(losses, self.run.loss.balance, weights=weights, floor=self.run.loss.floor)
-                if unknown := self.run.loss.auxiliary.keys() - auxiliary.keys():
-                    raise UsageError(
-                        f"loss.auxiliary: expected names among {', '.join(auxiliary)}, came "
-                        f"{', '.join(sorted(unknown))}"
-                    )
-                for name, value in auxiliary.items():
-                    loss = loss + self.run.loss.auxiliary.get(name, 0.0) * value
-                self.accelerator.backward(loss / parts)
-            per_image.append(losses.detach())
-        return torch.cat(per_image)
-
-    def _agree(self, batch: Batch, losses: Tensor, *, finite: bool, stop: bool, save: bool) -> _Due:
-        """One sum over all processes: flags, and the losses of every task."""
-        flags = [float(not finite), float(stop), float(save), float(len(batch.bad))]
-        known = bool(torch.isfinite(losses).all())
-        tasks = self.data.tasks
-        table = torch.zeros(len(tasks), 2, dtype=torch.float64)
-        for task, loss in zip(batch.tasks, losses.cpu() if known else (), strict=False):
-            table[tasks.index(task)] += torch.tensor([float(loss), 1.0], dtype=torch.float64)
-        vector = torch.cat([torch.tensor(flags, dtype=torch.float64), table.flatten()])
-        if self.accelerator.num_processes > 1:
-            # A list of numbers, so that no process waits on the device for another one's flags.
-            vector = cast("Tensor", self.accelerator.reduce(vector.to(self.accelerator.device), "sum")).cpu()
-        values = [float(value) for value in vector]
-        return _Due(
-            finite=values[0] == 0,
-            stop=values[1] > 0,
-            save=values[2] > 0,
-            bad=values[3] > 0,
-            losses={
-                task: (values[4 + 2 * i], int(values[5 + 2 * i]))
-                for i, task in enumerate(tasks)
-                if values[5 + 2 * i]
-            },
-        )
-
-    def _add(self, name: str, total: float, count: int) -> None:
-        now = self.sums.setdefault(name, [0.0, 0])
-        now[0] += total
-        now[1] += count
+    def settle(self) -> Found | None:
+        """Take in what the last step found, and do what it asks for; see :meth:`Stepper.settle`."""
+        found = super().settle()
+        if found is not None:
+            self._stopping |= found.stop
+            self._saving |= found.save
+            if found.bad:
+                self._count_bad_pictures(found.batch.bad)
+            if self.bad_in_row >= self.run.patience:
+                self._stop_diverged(found)
+        return found
 
     def _count_bad_pictures(self, mine: tuple[str, ...]) -> None:
         """Remember unreadable pictures; above 1 % of all the run stops."""
@@ -510,18 +404,19 @@ class Trainer:
                 code="bad_pictures",
             )
 
-    def _stop_diverged(self, batch: Batch, losses: Tensor) -> None:
+    def _stop_diverged(self, found: Found) -> None:
         """Leave the batch for inspection, and end the run; the last good state is on disk already."""
-        dump = self.out / f"diverged-step-{self.step:09}-process-{self.accelerator.process_index}.safetensors"
-        tensors = {"degraded": batch.degraded, "clean": batch.clean, "losses": losses}
+        batch, step = found.batch, found.step
+        dump = self.out / f"diverged-step-{step:09}-process-{self.accelerator.process_index}.safetensors"
+        tensors = {"degraded": batch.degraded, "clean": batch.clean, "losses": found.per_image}
         if batch.condition is not None:
             tensors["condition"] = batch.condition
-        notes = {"tasks": json.dumps(batch.tasks), "step": str(self.step)}
+        notes = {"tasks": json.dumps(batch.tasks), "step": str(step)}
         store_bytes(
             save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata=notes), dump, overwrite=True
         )
         raise DataError(
-            f"{self.bad_in_row} steps in a row gave no finite gradient, up to step {self.step}; the batch "
+            f"{self.bad_in_row} steps in a row gave no finite gradient, up to step {step}; the batch "
             f"is in {dump}, the last good state in {self.store.folder}: lower optimizer.lr or set "
             "optimizer.clip",
             code="diverged",
@@ -532,15 +427,19 @@ class Trainer:
     def _report(self, journal: Journal | None, meter: Meter, bar: Any) -> None:
         """What is due after a step: a line of the log, scores of the held-out scenes."""
         step, last = self.step, self.step == self.plan.steps
-        if step % self.run.log_every == 0 or last:
-            losses = {k: total / count for k, (total, count) in sorted(self.sums.items()) if k != _NORM}
+        logged = step % self.run.log_every == 0 or last
+        self._validated = bool(self.validation) and (step % self.run.validation.every == 0 or last)
+        if logged or self._validated:
+            self.settle()
+        if logged:
+            losses = {k: total / count for k, (total, count) in sorted(self.sums.items()) if k != NORM}
             record = {
                 "step": step,
                 "samples": self.plan.position(step),
                 "epoch": self.plan.epoch(step),
                 "lr": self.optimizer.param_groups[0]["lr"],
-                "norm": _mean([self.sums.get(_NORM, [0.0, 0])]),
-                "loss": _mean([v for k, v in self.sums.items() if k != _NORM]),
+                "norm": _mean([self.sums.get(NORM, [0.0, 0])]),
+                "loss": _mean([v for k, v in self.sums.items() if k != NORM]),
                 "losses": losses,
                 "skipped": self.skipped,
             }
@@ -552,7 +451,6 @@ class Trainer:
                 bar.set_postfix(
                     {"loss": f"{record['loss']:.4f}", "crops/s": f"{speed['crops_per_second']:.0f}"}
                 )
-        self._validated = bool(self.validation) and (step % self.run.validation.every == 0 or last)
         if self._validated:
             with self._deadline.doing("scores"):
                 scores = self._score(journal)
@@ -611,6 +509,7 @@ class Trainer:
         """
         if self.step == 0:  # nothing to lose yet; the start is the seed's
             return
+        self.settle()
         # All that processes must do together comes before the first thing that can fail on one of them.
         tensors, weights = collect(self.network, self.average, self.optimizer), self._averaged()
         randoms = cast("list[tuple[State, dict[str, Any]]]", _across.gather_object([self._random.capture()]))
@@ -721,17 +620,6 @@ class Trainer:
             fits = all(bool((w.abs() <= _HALF).all()) for w in weights.values())
             kind = torch.float16 if fits else torch.float32
             save_weights(network, self.out / name, dtype=kind, crops=self._crops_seen())
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Due:
-    """What all processes agreed on after a step."""
-
-    finite: bool
-    stop: bool
-    save: bool
-    bad: bool
-    losses: Mapping[str, tuple[float, int]]  # sum and count per task
 
 
 @contextmanager

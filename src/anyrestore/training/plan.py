@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Iterator
 
+from anyrestore.data.loading import Request
 from anyrestore.training.run import Phase, Run
 
 __all__ = ["Plan"]
@@ -70,6 +72,14 @@ class Plan:
     def epoch(self, step: int) -> float:
         """Epochs seen before ``step``."""
         return self.position(step) / self._epoch
+
+    def requests(self, first: int, process: int = 0, processes: int = 1) -> Iterator[Request]:
+        """One process's share of every batch from step ``first`` on, to be loaded."""
+        for step in range(first, self.steps):
+            phase, position = self.phase(step), self.position(step)
+            share = phase.batch // processes
+            mine = range(position + process * share, position + (process + 1) * share)
+            yield Request(indexes=tuple(mine), crop=phase.crop, shares=phase.shares or None)
 
     def _index(self, step: int) -> int:
         return min(bisect.bisect_right(self._steps, step), len(self._phases)) - 1
