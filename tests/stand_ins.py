@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import tiny_models
+from anyrestore.zoo import save_weights
 from documented import ROOT
 from golden.test_instructir import public_state as instructir_state
 from layouts import make_set
@@ -77,6 +79,8 @@ def _checkpoints(folder: Path) -> None:
     for name in ("promptir.ckpt", "moce.ckpt"):
         torch.save(lightning(moce), folder / name)
     torch.save(instructir_state(), folder / "instructir.pt")
+    for name in ("before.safetensors", "after.safetensors"):
+        save_weights(tiny_models.make("tiny"), folder / name)
 
 
 def _results(folder: Path) -> None:

@@ -22,6 +22,7 @@ from types import FrameType
 
 from anyrestore import __version__
 from anyrestore.cli import (
+    average,
     batch,
     bench,
     compare,
@@ -59,6 +60,7 @@ VERBS = (
     data,
     train,
     study,
+    average,
     bench,
     completion,
 )
