@@ -53,7 +53,7 @@ def test_the_table_names_every_model_once_below_its_paper(command: Any) -> None:
         assert entry.name in done.out
     assert rows["promptir"].split()[1:6] == ["35.38", "35.59", "-0.60", "%", "132.23"]
     assert rows["cea-t"].split()[2:4] == ["-", "-"]
-    assert rows["cea-t"].endswith("with weights (Apache-2.0), best on cbsd68-sigma15: 31.77 dB")
+    assert rows["cea-t"].endswith("with weights (Apache-2.0), best on cbsd68-sigma15: 32.00 dB")
     assert "weights" not in rows["restormer"]
     starts = {line.index("%") for line in rows.values() if "%" in line}
     assert len(starts) == 1  # aligned

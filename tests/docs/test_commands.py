@@ -52,7 +52,7 @@ SHORTER = [
         "weeks; best.safetensors",
     ),
     (
-        r"anyrestore train (?!.*(--show|--list))(cea-t-cont|.*start=)",
+        r"anyrestore train (?!.*(--show|--list))(cea-t-(cont|larger)|.*start=)",
         STEP.replace(WIDTH, ""),
         "minutes to hours",
     ),
@@ -68,6 +68,14 @@ SHORTER = [
         r"anyrestore bench whole",
         "--megapixels 0.01 --limit 4G",
         "minutes: a process for each picture and limit",
+    ),
+    (
+        r"anyrestore bench train",
+        (
+            "--set model.name=tiny --set model.start=none --set phases.crop=16 --set phases.batch=1 "
+            "--seconds 0.01 --workers 0 --no-compile --device cpu"
+        ),
+        "minutes, and the memory of a large network's steps",
     ),
     (r"anyrestore bench flicker", "--side 32 --frames 2", "half a minute"),
     (r"anyrestore bench folder", "--repeats 1", "medians of several runs"),
@@ -96,6 +104,7 @@ LONG = {
     r"anyrestore study .*(PHOTOS|--seeds 3|--data DATA)": "trainings; docs/studies.md has one that is run",
     r"anyrestore bench cost cea-t nafnet": "many passes; docs/cost.md has one that is run",
     r"anyrestore gallery docs": "sixteen photographs, two models; README.md has one that is run",
+    r"(OMP_NUM_THREADS=2 )?anyrestore bench train": "the machine's matrix products are timed; tests/cli/test_bench.py",
     r"anyrestore bench backends .*compile": "inductor compiles for minutes",
     r"anyrestore bench backends": "graphs of cea-s are recorded and compiled",
     r"anyrestore (restore|evaluate|export) .*(openvino|onnx)": "graphs are recorded: tests/cli/test_export",

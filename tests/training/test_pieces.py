@@ -26,6 +26,7 @@ from anyrestore.training.run import Phase, Run
 from anyrestore.zoo import crops_seen, load_model, save_weights
 from anyrestore.zoo.shards import INDEX
 from command_runs import Command, runner
+from tiny_models import make
 
 # The engine under the checks of shapes is in test_ddp.py.
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -184,6 +185,16 @@ def test_a_run_ends_in_time_with_its_scores_and_its_checkpoint(
     assert 0 < trainer.step < 40
     assert trainer.store.steps()[0] == trainer.step
     assert clock.now - 100 <= 100 - 10  # the second "storing" is left for an export
+
+
+def test_crops_of_several_sides_survive_a_stop(command: Command, training_root: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    save_weights(make("tiny"), start, crops={64: 5, 128: 7})
+    home = tmp_path / "home"
+    words = in_pieces(training_root, tmp_path / "run", home, f"model.start={start}", "phases.0.shares={}")
+    for step in (1, 2):
+        assert command(*words).code == 0
+        assert crops_seen(home / f"weights{INDEX}") == {16: 4 * step, 64: 5, 128: 7}
 
 
 def test_crops_are_counted_by_side(miniature: Run) -> None:

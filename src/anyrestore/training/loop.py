@@ -524,7 +524,7 @@ class Trainer(Stepper):
             "skipped": self.skipped,
             "bad_pictures": self.bad_pictures,
             "sums": self.sums,
-            "crops_before": self.crops_before,
+            "crops_before": {str(side): count for side, count in self.crops_before.items()},
         }
         for rank, (states, _) in enumerate(randoms):
             tensors |= {f"random.{kind}.{rank}": v for kind, v in states.items()}
