@@ -104,7 +104,7 @@ LONG = {
     r"anyrestore study .*(PHOTOS|--seeds 3|--data DATA)": "trainings; docs/studies.md has one that is run",
     r"anyrestore bench cost cea-t nafnet": "many passes; docs/cost.md has one that is run",
     r"anyrestore gallery docs": "sixteen photographs, two models; README.md has one that is run",
-    r"(OMP_NUM_THREADS=2 )?anyrestore bench train": "the machine's matrix products are timed; tests/cli/test_bench.py",
+    r"(OMP_NUM_THREADS=2 )?anyrestore bench train": "the machine is timed: tests/cli/test_bench.py",
     r"anyrestore bench backends .*compile": "inductor compiles for minutes",
     r"anyrestore bench backends": "graphs of cea-s are recorded and compiled",
     r"anyrestore (restore|evaluate|export) .*(openvino|onnx)": "graphs are recorded: tests/cli/test_export",

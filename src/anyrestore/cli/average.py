@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyrestore.cli import terminal
-from anyrestore.cli.options import positive
-from anyrestore.errors import OutputError, UsageError
+from anyrestore.cli.options import check_weights_output, positive
 
 if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
@@ -51,10 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from anyrestore.zoo import crops_seen, save_weights  # noqa: PLC0415
     from anyrestore.zoo.average import average  # noqa: PLC0415
 
-    if args.output.suffix != ".safetensors":
-        raise UsageError(f"expected an output that ends in .safetensors, came {args.output}")
-    if args.output.exists() and not args.overwrite:
-        raise OutputError(f"{args.output} exists; choose another name, or --overwrite", code="output_exists")
+    check_weights_output(args.output, overwrite=args.overwrite)
     network = average(args.weights, args.shares)
     known = [seen for name in args.weights if (seen := crops_seen(name)) is not None]
     crops = args.crops or max(known, key=lambda seen: sum(seen.values()), default=None)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyrestore.cli import terminal
-from anyrestore.errors import ModelError, OutputError, UsageError
+from anyrestore.cli.options import check_weights_output
+from anyrestore.errors import ModelError
 
 if TYPE_CHECKING:
     from anyrestore.cli.options import Subparsers
@@ -38,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from anyrestore.zoo.convert.files import convert_file  # noqa: PLC0415
     from anyrestore.zoo.weights import save_weights  # noqa: PLC0415
 
-    if args.output.suffix != ".safetensors":
-        raise UsageError(f"expected an output that ends in .safetensors, came {args.output}")
-    if args.output.exists() and not args.overwrite:
-        raise OutputError(f"{args.output} exists; choose another name, or --overwrite", code="output_exists")
+    check_weights_output(args.output, overwrite=args.overwrite)
     try:
         model = convert_file(args.checkpoint, args.architecture)
     except ModelError as error:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from anyrestore.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     # argparse has no public name for what `add_subparsers` returns.
@@ -38,3 +41,16 @@ def memory_size(text: str) -> int:
     if size < 1:
         raise argparse.ArgumentTypeError(f"expected a size such as 4G or 800M, got {text!r}")
     return size
+
+
+def check_weights_output(path: Path, *, overwrite: bool) -> None:
+    """See, before any work, that weights can be stored under this name.
+
+    Raises:
+        UsageError: it is no name of a weights file.
+        OutputError: ``output_exists``, and it was not said that it may be replaced.
+    """
+    if path.suffix != ".safetensors":
+        raise UsageError(f"expected an output that ends in .safetensors, came {path}")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; choose another name, or --overwrite", code="output_exists")
