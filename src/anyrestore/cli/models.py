@@ -27,6 +27,7 @@ KEYS = (
 )
 #: What must come back unchanged is no measure of restoring.
 UNCHANGED = "clean"
+_OURS = ("synthetic-", "mixture-")  # what lines that we made ourselves begin with
 WIDTH = 80
 """Columns."""
 
@@ -130,7 +131,8 @@ def _crop_lines(crops: Mapping[int, int] | None) -> list[str]:
     if not crops:
         return []
     by_side = ", ".join(f"{count:,} of {side} px" for side, count in sorted(crops.items()))
-    return [f"  crops seen      {sum(crops.values()):,} ({by_side})"]
+    line = f"  crops seen      {sum(crops.values()):,} ({by_side})"
+    return textwrap.wrap(line, WIDTH, subsequent_indent=" " * 18)
 
 
 def _settings(config: Mapping[str, Any]) -> list[str]:
@@ -194,8 +196,8 @@ def _difference(here: float, published: float | None) -> str:
 
 
 def _best(entry: Entry) -> str:
-    """The highest score, and on what."""
-    scores = {key: score for key, score in entry.scores.items() if key != UNCHANGED}
+    """The highest score on a set of the field, and on which."""
+    scores = {k: v for k, v in entry.scores.items() if k != UNCHANGED and not k.startswith(_OURS)}
     if not scores:
         return ""
     best = max(scores, key=scores.__getitem__)
