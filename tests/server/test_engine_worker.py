@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from anyrestore import image
 from anyrestore.errors import InputError, ServiceError
@@ -285,6 +286,7 @@ def test_a_killed_worker_is_back_and_nobody_else_has_noticed(service: Service, c
 
 @pytest.mark.reliability("S11")
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux")
+@pytest.mark.skipif(torch.version.cuda is not None, reason="torch with CUDA maps gigabytes of libraries")
 def test_under_a_ceiling_of_memory_orders_fail_and_the_service_lives(folder: Path) -> None:
     """Pictures that do not fit, by the worker's own limit or the system's; beside them small ones."""
     ceiling = f"ulimit -v 1600000; exec {sys.executable} -m anyrestore.server.worker"

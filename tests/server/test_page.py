@@ -293,6 +293,8 @@ def test_waits_for_the_models(visit: Visitor, engine: Inverter) -> None:
     one = visit(ready=False)
     wait_until(lambda: "The models are being loaded" in one.text("#status"))
     engine.offers = ONE
+    # The page comes anew; Gradio may have told the old one of the model before that.
+    wait_until(lambda: "being loaded" not in one.text("#status"))
     wait_until(lambda: one.page.input_value("#model input") == "inverse")
     one.choose(sixteen()[0], "a.png")
     one.result()
